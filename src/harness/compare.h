@@ -1,0 +1,36 @@
+// The numerics contract of design 3 as functions: y is ours, r the fp64 reference, p the plain low-precision version.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "harness/host_tensor.h"
+
+namespace octavo::harness {
+
+struct ErrorStats {
+  double max_error = 0;   // max|y - r|
+  double mean_error = 0;  // mean|y - r|
+  double nmse = 0;        // sum (y-r)^2 / sum r^2
+  int64_t compared = 0;
+  int64_t worst = -1;     // index of max_error
+  bool nan_mismatch = false;  // NaN or Inf on one side only, or Inf of the other sign
+};
+ErrorStats error_stats(const std::vector<double>& y, const std::vector<double>& r);
+std::vector<double> values(const HostTensor& t);
+
+// max|y-r| <= 2 max|p-r| + a, mean|y-r| <= 1.25 mean|p-r| + a/8, a = 2 max|((r+0.3)-0.3) - r| in out's dtype, and NMSE
+// below the cap. Returns an empty string when all hold; otherwise the numbers. Zero elements, or a NaN in r where none
+// was declared, is a failure of the test itself and is said so.
+struct FloatRule {
+  DType out = DType::f32;
+  double nmse_cap = 1e-6;
+  bool nan_declared = false;
+};
+std::string check_float_rule(const std::vector<double>& y, const std::vector<double>& r, const std::vector<double>& p,
+                             const FloatRule& rule);
+
+// Bitwise equality of the logical elements; NaN equals NaN for float dtypes. Empty, or index and both values.
+std::string check_bitwise(const HostTensor& got, const HostTensor& want);
+
+}  // namespace octavo::harness
