@@ -11,6 +11,9 @@ namespace octavo {
 void expect_shape(std::string_view op, std::string_view arg, const ConstTensor& t, std::initializer_list<int64_t> shape);
 void expect_dtype(std::string_view op, std::string_view arg, const ConstTensor& t, std::initializer_list<DType> allowed);
 void expect_unit_stride(std::string_view op, std::string_view arg, const ConstTensor& t);
+// Dtype, shape, unit stride in the last dimension and the memory it lies in, in one call.
+void expect_tensor(std::string_view op, std::string_view arg, const ConstTensor& t, Backend backend,
+                   std::initializer_list<DType> dtypes, std::initializer_list<int64_t> shape);
 [[noreturn]] void fail_argument(std::string_view op, std::string_view arg, std::string_view problem);
 
 }  // namespace octavo
