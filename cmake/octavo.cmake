@@ -41,7 +41,8 @@ function(octavo_library folder)
 endfunction()
 
 set(OCTAVO_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
-set(OCTAVO_FLAGS_avx512 -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mprefer-vector-width=512)
+set(OCTAVO_FLAGS_avx512 -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mprefer-vector-width=512
+  -Wno-uninitialized -Wno-maybe-uninitialized)  # NOTE: g++ 12 warns about its own avx512fintrin.h (GCC PR105593)
 
 # One op folder: <op>.cpp, <op>_ref.cpp, helpers of the same stem; *_simd.cpp once per instruction set; *_<isa>.cpp for one.
 function(octavo_op op)
