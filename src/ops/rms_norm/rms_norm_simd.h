@@ -1,0 +1,23 @@
+// One row of rms_norm in fp32, for every instruction set.
+#pragma once
+#include <cstdint>
+
+#include "simd/per_isa.h"
+
+namespace octavo {
+
+struct RmsNormRow {
+  const float* x;         // [width]
+  const float* residual;  // [width], or null
+  const float* weight;    // [width]
+  float* u;               // [width] with residual; may be x or residual
+  float* y;               // [width], or null; may be x
+  int8_t* codes;          // [width], or null
+  float* scale;           // [1] with codes
+  int64_t width;
+  float eps;
+};
+
+}  // namespace octavo
+
+OCTAVO_PER_ISA(void rms_norm_row(const RmsNormRow& row))
