@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "formats/regular_file.h"
 
 namespace octavo {
 
@@ -52,11 +53,9 @@ class SafetensorsFile {
  public:
   // Opens and checks the header against the file size; reads no tensor.
   static SafetensorsFile open(const std::filesystem::path& path);
-  SafetensorsFile(SafetensorsFile&& other) noexcept;
-  SafetensorsFile& operator=(SafetensorsFile&& other) noexcept;
-  ~SafetensorsFile();
 
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return file_.path(); }
+  bool same_file(const std::filesystem::path& other) const { return file_.same_file(other); }
   const std::vector<TensorInfo>& tensors() const { return header_.tensors; }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
   const TensorInfo* find(std::string_view name) const;  // null when absent
@@ -67,8 +66,7 @@ class SafetensorsFile {
 
  private:
   SafetensorsFile() = default;
-  std::filesystem::path path_;
-  int fd_ = -1;
+  RegularFile file_;
   int64_t data_begin_ = 0;
   SafetensorsHeader header_;
   std::unordered_map<std::string_view, size_t> index_;  // into header_.tensors, whose names it views
