@@ -43,6 +43,14 @@ MemoryPlan plan_for_context(const ModelConfig& config, const EngineOptions& opti
   return plan;
 }
 
+// A decoder that has seen the prompt, so that the answer's first token keeps its leading space (SentencePiece
+// drops it only at the start of a text).
+StreamDecoder decoder_after(const Tokenizer& tokenizer, std::span<const int32_t> prompt) {
+  StreamDecoder decoder(tokenizer);
+  for (int32_t id : prompt) decoder.push(id);
+  return decoder;
+}
+
 }  // namespace
 
 const char* name_of(FinishReason r) {
@@ -191,7 +199,7 @@ Generation Engine::generate(std::span<const int32_t> prompt, const GenerateOptio
   Generation result;
   result.timings.prompt_tokens = prompt_tokens;
   std::vector<int32_t> history(prompt.begin(), prompt.end());
-  StreamDecoder decoder(*tokenizer_);
+  StreamDecoder decoder = decoder_after(*tokenizer_, prompt);
   StopStrings stops(options.stop);
   bool cancelled = false;
   const auto show = [&](const std::string& piece) {
