@@ -1,4 +1,4 @@
-// Every op of octavo: one line each. `ls src/ops` is the same list.
+// Every op of octavo: one line each. An op is a function of a Context and a struct of arguments; its header documents both.
 #pragma once
 #include "ops/attention_f/attention_f.h"
 #include "ops/embedding/embedding.h"
