@@ -37,14 +37,18 @@ void expect_unit_stride(std::string_view op, std::string_view arg, const ConstTe
     fail_argument(op, arg, fmt::format("{} has stride {} in its last dimension, expected 1", t.describe(), t.stride(last)));
 }
 
+void expect_backend(std::string_view op, std::string_view arg, const ConstTensor& t, Backend backend) {
+  const auto place = [](Backend b) { return b == Backend::cpu ? "the CPU" : "a CUDA device"; };
+  if (t.backend() != backend)
+    fail_argument(op, arg, fmt::format("lies on {}, the call runs on {}", place(t.backend()), place(backend)));
+}
+
 void expect_tensor(std::string_view op, std::string_view arg, const ConstTensor& t, Backend backend,
                    std::initializer_list<DType> dtypes, std::initializer_list<int64_t> shape) {
-  const auto place = [](Backend b) { return b == Backend::cpu ? "the CPU" : "a CUDA device"; };
   expect_dtype(op, arg, t, dtypes);
   expect_shape(op, arg, t, shape);
   expect_unit_stride(op, arg, t);
-  if (t.backend() != backend)
-    fail_argument(op, arg, fmt::format("lies on {}, the call runs on {}", place(t.backend()), place(backend)));
+  expect_backend(op, arg, t, backend);
 }
 
 }  // namespace octavo

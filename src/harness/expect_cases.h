@@ -44,10 +44,12 @@ inline void expect_same_bits_on_all_thread_counts(Isa isa, const OpCase& c) {
     std::vector<Tensor> views;
     for (const auto& a : args) views.push_back(a.view());
     c.call(ctx, views);
-    if (first.empty()) first = std::move(args);
+    if (first.empty())
+      first = std::move(args);
     else
       for (size_t i = 0; i < args.size(); ++i)
-        EXPECT_EQ(args[i].bytes(), first[i].bytes()) << c.name << ": " << c.args[i].name << " on " << threads << " threads";
+        EXPECT_EQ(args[i].bytes(), first[i].bytes())
+            << c.name << ": " << c.args[i].name << " on " << threads << " threads";
   }
 }
 

@@ -1,5 +1,5 @@
-// The quantiser of core/quantizer.h over vectors: the same bits. For files that are compiled once per instruction set
-// (see simd/vec.h for why nothing of core/quantizer.h is called here).
+// The quantiser of core/quantizer.h over vectors: the same bits. For files that are compiled once per
+// instruction set (see simd/vec.h for why nothing of core/quantizer.h is called here).
 #pragma once
 #include "simd/vec.h"
 
@@ -17,8 +17,12 @@ OCTAVO_INLINE float largest_magnitude(F32 amax) {
 OCTAVO_INLINE I32 zero_codes() { return _mm512_setzero_si512(); }
 OCTAVO_INLINE I32 add_codes(I32 a, I32 b) { return _mm512_add_epi32(a, b); }
 OCTAVO_INLINE int32_t sum_codes(I32 v) { return _mm512_reduce_add_epi32(v); }
-OCTAVO_INLINE void store_codes(int8_t* p, I32 v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v)); }
-OCTAVO_INLINE void store_codes(int8_t* p, I32 v, int64_t n) { _mm_mask_storeu_epi8(p, first_lanes(n), _mm512_cvtepi32_epi8(v)); }
+OCTAVO_INLINE void store_codes(int8_t* p, I32 v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+}
+OCTAVO_INLINE void store_codes(int8_t* p, I32 v, int64_t n) {
+  _mm_mask_storeu_epi8(p, first_lanes(n), _mm512_cvtepi32_epi8(v));
+}
 #else
 OCTAVO_INLINE F32 max_magnitude(F32 amax, F32 v) {
   return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(amax), _mm256_castps_si256(abs(v))));
@@ -41,7 +45,9 @@ OCTAVO_INLINE __m128i narrow_codes(I32 v) {  // 8 bytes
   const __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
   return _mm_packs_epi16(half, half);
 }
-OCTAVO_INLINE void store_codes(int8_t* p, I32 v) { _mm_storel_epi64(reinterpret_cast<__m128i*>(p), narrow_codes(v)); }
+OCTAVO_INLINE void store_codes(int8_t* p, I32 v) {
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), narrow_codes(v));
+}
 OCTAVO_INLINE void store_codes(int8_t* p, I32 v, int64_t n) {
   int64_t bytes = _mm_cvtsi128_si64(narrow_codes(v));
   for (int64_t i = 0; i < n; ++i, bytes >>= 8) p[i] = static_cast<int8_t>(bytes);
@@ -58,9 +64,9 @@ OCTAVO_INLINE Coding coding_of(float amax) {
   return {amax / 127.0f, 127.0f / amax};
 }
 
-// Codes of one row whose values `value(i, n)` gives for the n lanes at i (lanes from n on are not stored, and must be 0
-// when the sum is used). Returns the sum of the codes.
-// NOTE: |x * (127 / amax)| < 127.001 after three roundings, so the clamp of the definition never acts and is not here.
+// Codes of one row whose values `value(i, n)` gives for the n lanes at i (lanes from n on are not stored, and
+// must be 0 when the sum is used). Returns the sum of the codes. NOTE: |x * (127 / amax)| < 127.001 after
+// three roundings, so the clamp of the definition never acts and is not here.
 template <class Value>
 OCTAVO_INLINE int32_t write_codes(int8_t* codes, int64_t width, float inverse, const Value& value) {
   if (inverse == 0.0f) {  // zero rows, and rows with NaN or Inf

@@ -50,6 +50,9 @@ OCTAVO_INLINE float sum(F32 v) { return _mm512_reduce_add_ps(v); }
 OCTAVO_INLINE float largest(F32 v) { return _mm512_reduce_max_ps(v); }
 OCTAVO_INLINE I32 to_int(F32 v) { return _mm512_cvtps_epi32(v); }
 OCTAVO_INLINE F32 scale_by_power_of_2(F32 v, F32 whole) { return _mm512_scalef_ps(v, whole); }  // v * 2^whole
+OCTAVO_INLINE F32 select_negative(F32 test, F32 yes, F32 no) {  // by test's sign bit
+  return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(test)), no, yes);
+}
 // True when any lane of a is unordered with itself or infinite.
 OCTAVO_INLINE bool any_not_finite(F32 v) { return _mm512_fpclass_ps_mask(v, 0x99) != 0; }
 
@@ -98,6 +101,7 @@ OCTAVO_INLINE F32 scale_by_power_of_2(F32 v, F32 whole) {  // v * 2^whole, -126 
   const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127)), 23);
   return _mm256_mul_ps(v, _mm256_castsi256_ps(exponent));
 }
+OCTAVO_INLINE F32 select_negative(F32 test, F32 yes, F32 no) { return _mm256_blendv_ps(no, yes, test); }  // by test's sign bit
 OCTAVO_INLINE bool any_not_finite(F32 v) {
   const F32 difference = _mm256_sub_ps(v, v);  // NaN for NaN and Inf
   return _mm256_movemask_ps(_mm256_cmp_ps(difference, difference, _CMP_UNORD_Q)) != 0;

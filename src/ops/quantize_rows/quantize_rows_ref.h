@@ -9,10 +9,12 @@
 
 namespace octavo {
 
-// Quantises one row. Each value is rounded to fp32 first: the quantiser is defined on fp32. Where `codes` is an f64
-// tensor it gets the values before quantisation and `scale` is not written. Returns the sum of the codes.
+// Quantises one row. Each value is rounded to fp32 first: the quantiser is defined on fp32. Where `codes` is
+// an f64 tensor it gets the values before quantisation and `scale` is not written. Returns the sum of the
+// codes.
 template <class Real>
-int32_t quantize_row_ref(std::span<const Real> values, const Tensor& codes, const Tensor& scale, int64_t row) {
+int32_t quantize_row_ref(std::span<const Real> values, const Tensor& codes, const Tensor& scale,
+                         int64_t row) {
   const int64_t width = static_cast<int64_t>(values.size());
   if (codes.dtype() == DType::f64) {
     for (int64_t c = 0; c < width; ++c) store_at(codes, values[c], row, c);
@@ -21,8 +23,8 @@ int32_t quantize_row_ref(std::span<const Real> values, const Tensor& codes, cons
   float amax = 0;
   for (const Real value : values) {
     const float x = std::abs(static_cast<float>(value));
-    if (!(x <= amax)) amax = x;       // takes NaN and larger values
-    if (std::isnan(amax)) break;      // and keeps NaN
+    if (!(x <= amax)) amax = x;   // takes NaN and larger values
+    if (std::isnan(amax)) break;  // and keeps NaN
   }
   const RowCoding coding = row_coding(amax);
   int32_t sum = 0;

@@ -23,7 +23,8 @@ void validate(const Context& ctx, const RmsNormArgs& a) {
   };
   expect_tensor(kOp, "weight", a.weight, ctx.backend, floats, {width});
   if (a.residual) expect_like_x("residual", a.residual), expect_like_x("u", a.u);
-  if (!a.residual && a.u) fail_argument(kOp, "u", "is given without residual; u is then x itself, so leave it out");
+  if (!a.residual && a.u)
+    fail_argument(kOp, "u", "is given without residual; u is then x itself, so leave it out");
   if (!a.y && !a.y_codes) fail_argument(kOp, "y", "and y_codes are both absent; give at least one");
   if (a.y) expect_like_x("y", a.y);
   if (a.y && a.u && a.u.data() == a.y.data() && a.y.numel() > 0)
@@ -34,7 +35,8 @@ void validate(const Context& ctx, const RmsNormArgs& a) {
   } else if (a.y_scale) {
     fail_argument(kOp, "y_scale", "is given without y_codes");
   }
-  if (!(a.eps >= 0)) fail_argument(kOp, "eps", fmt::format("is {}, expected 0 or more (usually 1e-5)", a.eps));
+  if (!(a.eps >= 0))
+    fail_argument(kOp, "eps", fmt::format("is {}, expected 0 or more (usually 1e-5)", a.eps));
 }
 
 void run_reference(const Context&, const RmsNormArgs& args) { rms_norm_ref<double>(args); }
@@ -42,14 +44,21 @@ void run_reference(const Context&, const RmsNormArgs& args) { rms_norm_ref<doubl
 #if defined(__x86_64__)
 template <void (*kernel)(const RmsNormRow&)>
 void run_rows(const Context& ctx, const RmsNormArgs& a) {
-  const auto row_of = [](const auto& t, int64_t r) { return t ? t.template as<float>() + r * t.stride(0) : nullptr; };
+  const auto row_of = [](const auto& t, int64_t r) {
+    return t ? t.template as<float>() + r * t.stride(0) : nullptr;
+  };
   const int64_t grain = 1 + kElementsPerTask / (a.x.dim(1) + 1);
   parallel_for(ctx.pool, a.x.dim(0), grain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
-      kernel({.x = row_of(a.x, r), .residual = row_of(a.residual, r), .weight = a.weight.as<float>(),
-              .u = row_of(a.u, r), .y = row_of(a.y, r),
+      kernel({.x = row_of(a.x, r),
+              .residual = row_of(a.residual, r),
+              .weight = a.weight.as<float>(),
+              .u = row_of(a.u, r),
+              .y = row_of(a.y, r),
               .codes = a.y_codes ? a.y_codes.as<int8_t>() + r * a.y_codes.stride(0) : nullptr,
-              .scale = row_of(a.y_scale, r), .width = a.x.dim(1), .eps = a.eps});
+              .scale = row_of(a.y_scale, r),
+              .width = a.x.dim(1),
+              .eps = a.eps});
   });
 }
 
@@ -60,10 +69,10 @@ bool all_f32(const RmsNormArgs& a, const DeviceFacts&) {
 
 constexpr auto kVariants = std::to_array<Variant<RmsNormArgs>>({
 #if defined(__x86_64__)
-    {"avx512", Backend::cpu, Isa::avx512, all_f32, "x and weight f32", run_rows<avx512::rms_norm_row>},
-    {"avx2", Backend::cpu, Isa::avx2, all_f32, "x and weight f32", run_rows<avx2::rms_norm_row>},
+  {"avx512", Backend::cpu, Isa::avx512, all_f32, "x and weight f32", run_rows<avx512::rms_norm_row>},
+      {"avx2", Backend::cpu, Isa::avx2, all_f32, "x and weight f32", run_rows<avx2::rms_norm_row>},
 #endif
-    {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},
+      {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},
 });
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Cases of rms_norm: the cross product of policies, dtypes and widths, then the memory layouts, then the bench.
+// Cases of rms_norm: the cross product of policies, dtypes and widths, then the memory layouts, then the
+// bench.
 #pragma once
 #include <fmt/format.h>
 
@@ -26,11 +27,12 @@ inline harness::OpCase rms_norm_case(const RmsNormShape& s, std::string why) {
   using namespace harness;
   constexpr const char* kPlace[] = {"", "/u_on_x", "/u_on_residual", "/y_on_x"};
   OpCase c;
-  c.name = fmt::format("{}x{}/{}{}{}{}{}{}{}{}{}{}", s.rows, s.width, name_of(s.dtype),
-                       s.weight_dtype == s.dtype ? "" : fmt::format("/weight_{}", name_of(s.weight_dtype)),
-                       s.residual ? "/residual" : "", s.y ? "/y" : "", s.codes ? "/codes" : "", s.hard ? "/hard" : "",
-                       s.eps == 1e-5f ? "" : fmt::format("/eps{}", s.eps), s.pitch ? fmt::format("/pitch{}", s.pitch) : "",
-                       s.misalign ? fmt::format("/misalign{}", s.misalign) : "", kPlace[static_cast<int>(s.in_place)]);
+  c.name = fmt::format(
+      "{}x{}/{}{}{}{}{}{}{}{}{}{}", s.rows, s.width, name_of(s.dtype),
+      s.weight_dtype == s.dtype ? "" : fmt::format("/weight_{}", name_of(s.weight_dtype)),
+      s.residual ? "/residual" : "", s.y ? "/y" : "", s.codes ? "/codes" : "", s.hard ? "/hard" : "",
+      s.eps == 1e-5f ? "" : fmt::format("/eps{}", s.eps), s.pitch ? fmt::format("/pitch{}", s.pitch) : "",
+      s.misalign ? fmt::format("/misalign{}", s.misalign) : "", kPlace[static_cast<int>(s.in_place)]);
   c.why = std::move(why);
   c.perf = s.perf;
   c.nan_declared = s.hard;
@@ -52,13 +54,17 @@ inline harness::OpCase rms_norm_case(const RmsNormShape& s, std::string why) {
   if (s.residual) {
     residual = add(input("residual", s.dtype, {s.rows, s.width}, normal()));
     moves(s.dtype), moves(s.dtype);
-    if (s.in_place == RmsNormInPlace::u_on_x) u = x;
-    else if (s.in_place == RmsNormInPlace::u_on_residual) u = residual;
-    else u = add(output("u", s.dtype, {s.rows, s.width}, Judge::exact));  // one fp32 add, one rounding: exact
+    if (s.in_place == RmsNormInPlace::u_on_x)
+      u = x;
+    else if (s.in_place == RmsNormInPlace::u_on_residual)
+      u = residual;
+    else
+      u = add(output("u", s.dtype, {s.rows, s.width}, Judge::exact));  // one fp32 add, one rounding: exact
     c.args[u].output = true;
   }
   if (s.y) {
-    y = s.in_place == RmsNormInPlace::y_on_x ? x : add(output("y", s.dtype, {s.rows, s.width}, Judge::floats));
+    y = s.in_place == RmsNormInPlace::y_on_x ? x
+                                             : add(output("y", s.dtype, {s.rows, s.width}, Judge::floats));
     c.args[y].output = true, c.args[y].judge = Judge::floats;
     moves(s.dtype);
   }
@@ -71,8 +77,14 @@ inline harness::OpCase rms_norm_case(const RmsNormShape& s, std::string why) {
   const float eps = s.eps;
   const auto args_of = [=](CaseTensors t) {
     const auto at = [&](int i) { return i < 0 ? Tensor() : t[static_cast<size_t>(i)]; };
-    return RmsNormArgs{.x = at(x), .residual = at(residual), .weight = at(weight), .eps = eps, .u = at(u), .y = at(y),
-                       .y_codes = at(codes), .y_scale = codes < 0 ? Tensor() : at(codes + 1)};
+    return RmsNormArgs{.x = at(x),
+                       .residual = at(residual),
+                       .weight = at(weight),
+                       .eps = eps,
+                       .u = at(u),
+                       .y = at(y),
+                       .y_codes = at(codes),
+                       .y_scale = codes < 0 ? Tensor() : at(codes + 1)};
   };
   c.call = [=](const Context& ctx, CaseTensors t) { rms_norm(ctx, args_of(t)); };
   c.reference = [=](CaseTensors t) { rms_norm_ref<double>(args_of(t)); };
@@ -94,9 +106,16 @@ inline std::vector<harness::OpCase> rms_norm_cases() {
   for (const Policy p : kPolicies)
     for (const DType d : kFloats) {
       const auto with = [&](int64_t rows, int64_t width) {
-        return RmsNormShape{.rows = rows, .width = width, .dtype = d, .weight_dtype = d, .residual = p.residual, .y = p.y, .codes = p.codes};
+        return RmsNormShape{.rows = rows,
+                            .width = width,
+                            .dtype = d,
+                            .weight_dtype = d,
+                            .residual = p.residual,
+                            .y = p.y,
+                            .codes = p.codes};
       };
-      for (const int64_t width : {1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 172, 256, 1000, 1024, 1025})
+      for (const int64_t width :
+           {1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 172, 256, 1000, 1024, 1025})
         add(with(3, width), "widths around every vector and unroll boundary; 172 is a real model's");
       for (const int64_t width : {4096, 5137, 8192, 8193}) add(with(2, width), "wide rows, odd and round");
       add(with(1, 1025), "one row: decode");
@@ -139,8 +158,16 @@ inline std::vector<harness::OpCase> rms_norm_cases() {
 
   for (const Policy p : kPolicies)
     for (const DType d : {DType::f32, DType::bf16})
-      for (const auto& [rows, width] : {std::pair<int64_t, int64_t>{1, 2048}, {512, 2048}, {8192, 4096}, {16384, 8192}})
-        add({.rows = rows, .width = width, .dtype = d, .weight_dtype = d, .residual = p.residual, .y = p.y, .codes = p.codes, .perf = true},
+      for (const auto& [rows, width] :
+           {std::pair<int64_t, int64_t>{1, 2048}, {512, 2048}, {8192, 4096}, {16384, 8192}})
+        add({.rows = rows,
+             .width = width,
+             .dtype = d,
+             .weight_dtype = d,
+             .residual = p.residual,
+             .y = p.y,
+             .codes = p.codes,
+             .perf = true},
             "the norms of 1B, 8B and 70B models in decode and prefill");
   return cases;
 }

@@ -17,13 +17,15 @@ void rms_norm_ref(const RmsNormArgs& args) {
     };
     if (args.residual)
       for (int64_t c = 0; c < width; ++c) add_residual(c);
-    const ConstTensor& u = args.residual ? args.u : args.x;  // NOTE: with a residual, u as rounded to its dtype
+    const ConstTensor& u =
+        args.residual ? args.u : args.x;  // NOTE: with a residual, u as rounded to its dtype
 
     Real sum = 0;
     for (int64_t c = 0; c < width; ++c) sum += load_at<Real>(u, r, c) * load_at<Real>(u, r, c);
     const Real inverse = 1 / std::sqrt(sum / static_cast<Real>(width) + static_cast<Real>(args.eps));
 
-    for (int64_t c = 0; c < width; ++c) y[c] = load_at<Real>(u, r, c) * inverse * load_at<Real>(args.weight, c);
+    for (int64_t c = 0; c < width; ++c)
+      y[c] = load_at<Real>(u, r, c) * inverse * load_at<Real>(args.weight, c);
     if (args.y)
       for (int64_t c = 0; c < width; ++c) store_at(args.y, y[c], r, c);
     if (args.y_codes) quantize_row_ref<Real>(y, args.y_codes, args.y_scale, r);

@@ -1,4 +1,5 @@
-// The specification of rms_norm: plain sequential loops in Real (double for the reference, float for the plain version).
+// The specification of rms_norm: plain sequential loops in Real (double for the reference, float for the
+// plain version).
 #pragma once
 #include "ops/rms_norm/rms_norm.h"
 

@@ -1,6 +1,6 @@
-// y = u * (1 / sqrt(mean(u^2) + eps)) * weight over one row that stays in the first-level cache: one pass for the sum,
-// one for y, one for the codes. Bound by memory for rows that come from there, by the adds' latency for short rows:
-// hence four accumulators, merged in a fixed order.
+// y = u * (1 / sqrt(mean(u^2) + eps)) * weight over one row that stays in the first-level cache: one pass for
+// the sum, one for y, one for the codes. Bound by memory for rows that come from there, by the adds' latency
+// for short rows: hence four accumulators, merged in a fixed order.
 #include "ops/rms_norm/rms_norm_simd.h"
 
 #include "simd/quantize.h"
@@ -49,8 +49,8 @@ F32 write_y(const RmsNormRow& row, const float* u, float inverse) {
   }
   if (i < row.width) {
     const Mask m = first_lanes(row.width - i);
-    // NOTE: lanes past the end hold 0 * inverse * 0, which is NaN when eps = 0 made inverse infinite; the row then is
-    // NaN or zero-by-zero anyway.
+    // NOTE: lanes past the end hold 0 * inverse * 0, which is NaN when eps = 0 made inverse infinite; the row
+    // then is NaN or zero-by-zero anyway.
     const F32 y = mul(mul(load(u + i, m), factor), load(row.weight + i, m));
     if constexpr (kStore) store(row.y + i, y, m);
     if constexpr (kCodes) amax = max_magnitude(amax, y);

@@ -34,16 +34,25 @@ TEST(RmsNormVariant, IsChosenByDtypeAndInstructionSet) {
   Context ctx;
   for (const Isa isa : kAllIsas) {
     ctx.isa = isa;
-    EXPECT_STREQ(rms_norm_variant(ctx, {.x = x.view(), .weight = weight.view(), .y = x.view()}), name_of(isa));
-    EXPECT_STREQ(rms_norm_variant(ctx, {.x = half.view(), .weight = weight.view(), .y = half.view()}), "reference");
+    EXPECT_STREQ(rms_norm_variant(ctx, {.x = x.view(), .weight = weight.view(), .y = x.view()}),
+                 name_of(isa));
+    EXPECT_STREQ(rms_norm_variant(ctx, {.x = half.view(), .weight = weight.view(), .y = half.view()}),
+                 "reference");
   }
 }
 
 TEST(RmsNormErrors, NameArgumentAndNumbers) {
-  HostTensor x(DType::f32, {2, 8}), r(DType::f32, {2, 8}), u(DType::f32, {2, 8}), y(DType::f32, {2, 8}), w(DType::f32, {8});
-  HostTensor codes(DType::i8, {2, 8}), scale(DType::f32, {2}), narrow(DType::f32, {2, 7}), half(DType::f16, {2, 8});
-  const RmsNormArgs good{.x = x.view(), .residual = r.view(), .weight = w.view(), .u = u.view(), .y = y.view(),
-                         .y_codes = codes.view(), .y_scale = scale.view()};
+  HostTensor x(DType::f32, {2, 8}), r(DType::f32, {2, 8}), u(DType::f32, {2, 8}), y(DType::f32, {2, 8}),
+      w(DType::f32, {8});
+  HostTensor codes(DType::i8, {2, 8}), scale(DType::f32, {2}), narrow(DType::f32, {2, 7}),
+      half(DType::f16, {2, 8});
+  const RmsNormArgs good{.x = x.view(),
+                         .residual = r.view(),
+                         .weight = w.view(),
+                         .u = u.view(),
+                         .y = y.view(),
+                         .y_codes = codes.view(),
+                         .y_scale = scale.view()};
   rms_norm({}, good);
   const auto expect = [&](const char* message, auto change) {
     RmsNormArgs bad = good;
@@ -52,19 +61,27 @@ TEST(RmsNormErrors, NameArgumentAndNumbers) {
   };
   expect("rms_norm: x is i8[2, 8], expected one of: f32, f16, bf16", [&](auto& a) { a.x = codes.view(); });
   expect("rms_norm: x is f32[8], expected shape [any, any]", [&](auto& a) { a.x = w.view(); });
-  expect("rms_norm: x is f32[0], expected shape [any, any]", [&](auto& a) { a.x = ConstTensor(nullptr, DType::f32, {0}); });
-  expect("rms_norm: x is f32[2, 8] with a null pointer", [&](auto& a) { a.x = ConstTensor(nullptr, DType::f32, {2, 8}); });
-  expect("rms_norm: x f32[2, 8] has stride 2 in its last dimension, expected 1",
-         [&](auto& a) { a.x = Tensor(x.as<float>(), DType::f32, {2, 8}, {16, 2}); });
-  expect("rms_norm: x lies on a CUDA device, the call runs on the CPU",
-         [&](auto& a) { a.x = Tensor(x.as<float>(), DType::f32, {2, 8}, Backend::cuda); });
+  expect("rms_norm: x is f32[0], expected shape [any, any]",
+         [&](auto& a) { a.x = ConstTensor(nullptr, DType::f32, {0}); });
+  expect("rms_norm: x is f32[2, 8] with a null pointer", [&](auto& a) {
+    a.x = ConstTensor(nullptr, DType::f32, {2, 8});
+  });
+  expect("rms_norm: x f32[2, 8] has stride 2 in its last dimension, expected 1", [&](auto& a) {
+    a.x = Tensor(x.as<float>(), DType::f32, {2, 8}, {16, 2});
+  });
+  expect("rms_norm: x lies on a CUDA device, the call runs on the CPU", [&](auto& a) {
+    a.x = Tensor(x.as<float>(), DType::f32, {2, 8}, Backend::cuda);
+  });
   expect("rms_norm: weight is f32[2], expected shape [8]", [&](auto& a) { a.weight = scale.view(); });
-  expect("rms_norm: weight is i8[2, 8], expected one of: f32, f16, bf16", [&](auto& a) { a.weight = codes.view(); });
-  expect("rms_norm: residual is f32[2, 7], expected shape [2, 8]", [&](auto& a) { a.residual = narrow.view(); });
+  expect("rms_norm: weight is i8[2, 8], expected one of: f32, f16, bf16",
+         [&](auto& a) { a.weight = codes.view(); });
+  expect("rms_norm: residual is f32[2, 7], expected shape [2, 8]",
+         [&](auto& a) { a.residual = narrow.view(); });
   expect("rms_norm: residual is f16[2, 8], expected one of: f32", [&](auto& a) { a.residual = half.view(); });
   expect("rms_norm: u is f32[], expected shape [2, 8]", [&](auto& a) { a.u = {}; });
   expect("rms_norm: u is given without residual", [&](auto& a) { a.residual = {}; });
-  expect("rms_norm: y and y_codes are both absent", [&](auto& a) { a.y = {}, a.y_codes = {}, a.y_scale = {}; });
+  expect("rms_norm: y and y_codes are both absent",
+         [&](auto& a) { a.y = {}, a.y_codes = {}, a.y_scale = {}; });
   expect("rms_norm: y is f32[2, 7], expected shape [2, 8]", [&](auto& a) { a.y = narrow.view(); });
   expect("rms_norm: y is the same memory as u", [&](auto& a) { a.y = u.view(); });
   expect("rms_norm: y_codes is f32[2, 8], expected one of: i8", [&](auto& a) { a.y_codes = y.view(); });
