@@ -18,20 +18,6 @@ inline void expect_cases(const Context& ctx, const std::vector<OpCase>& cases) {
   }
 }
 
-// The cases that a CPU test has time for: the large ones are for benches and GPUs.
-inline std::vector<OpCase> small_cases(std::vector<OpCase> cases, int64_t most_elements = 1 << 22) {
-  std::erase_if(cases, [=](const OpCase& c) {
-    int64_t elements = 0;
-    for (const auto& arg : c.args) {
-      int64_t n = 1;
-      for (const int64_t d : arg.shape) n *= d;
-      elements += n;
-    }
-    return elements > most_elements;
-  });
-  return cases;
-}
-
 // One call on 1, 2, 3 and 7 threads: every output has the same bits.
 inline void expect_same_bits_on_all_thread_counts(Isa isa, const OpCase& c) {
   Context ctx;

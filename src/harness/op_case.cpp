@@ -178,4 +178,17 @@ std::string digest_of(const HostTensor& t) {
   return fmt::format("{:016x}", h);
 }
 
+std::vector<OpCase> small_cases(std::vector<OpCase> cases, int64_t most_elements) {
+  std::erase_if(cases, [=](const OpCase& c) {
+    int64_t elements = 0;
+    for (const auto& arg : c.args) {
+      int64_t n = 1;
+      for (const int64_t d : arg.shape) n *= d;
+      elements += n;
+    }
+    return elements > most_elements;
+  });
+  return cases;
+}
+
 }  // namespace octavo::harness

@@ -84,4 +84,7 @@ std::function<void(HostTensor&, uint64_t)> hard_rows();
 
 std::string digest_of(const HostTensor& t);
 
+// The cases that a CPU test has time for: the large ones are for benches and GPUs.
+std::vector<OpCase> small_cases(std::vector<OpCase> cases, int64_t most_elements = 1 << 19);
+
 }  // namespace octavo::harness
