@@ -7,11 +7,12 @@
 namespace octavo {
 
 struct SiluMulArgs {
-  ConstTensor gate;   // [rows, width] f32 | f16 | bf16; any strides
-  ConstTensor up;     // [rows, width], gate's dtype; any strides
-  Tensor out;         // optional: [rows, width], gate's dtype; may be gate's memory when the strides are equal
-  Tensor out_codes;   // optional: [rows, width] i8, quantised from the fp32 product; at least one of out, out_codes
-  Tensor out_scale;   // with out_codes: [rows] f32
+  ConstTensor gate;  // [rows, width] f32 | f16 | bf16; any strides
+  ConstTensor up;    // [rows, width], gate's dtype; any strides
+  Tensor out;        // optional: [rows, width], gate's dtype; may be gate's memory when the strides are equal
+  Tensor
+      out_codes;  // optional: [rows, width] i8, quantised from the fp32 product; at least one of out, out_codes
+  Tensor out_scale;  // with out_codes: [rows] f32
 };
 
 void silu_mul(const Context& ctx, const SiluMulArgs& args);

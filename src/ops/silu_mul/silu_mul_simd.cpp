@@ -1,0 +1,54 @@
+// out = gate * sigmoid(gate) * up over one row. With t = e^-|gate|, which cannot overflow,
+//   sigmoid(gate) = 1 / (1 + t) for gate >= 0, t / (1 + t) below.
+// Bound by memory for rows that come from there, by the exponential for rows in a cache.
+#include "ops/silu_mul/silu_mul_simd.h"
+
+#include "simd/quantize.h"
+#include "simd/vec.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+OCTAVO_INLINE F32 silu_times(F32 gate, F32 up) {
+  const F32 one = set1(1.0f);
+  const F32 t = exp(sub(zero(), abs(gate)));
+  const F32 sigmoid = div(select_negative(gate, t, one), add(one, t));
+  return mul(mul(gate, sigmoid), up);
+}
+
+template <bool kStore, bool kCodes>
+void multiply_row(const SiluMulRow& row) {
+  F32 amax = zero();
+  int64_t i = 0;
+  for (; i + kLanes <= row.width; i += kLanes) {
+    const F32 product = silu_times(load(row.gate + i), load(row.up + i));
+    if constexpr (kStore) store(row.out + i, product);
+    if constexpr (kCodes) amax = max_magnitude(amax, product);
+  }
+  if (i < row.width) {
+    const Mask m = first_lanes(row.width - i);
+    const F32 product = silu_times(load(row.gate + i, m), load(row.up + i, m));
+    if constexpr (kStore) store(row.out + i, product, m);
+    if constexpr (kCodes) amax = max_magnitude(amax, product);
+  }
+  if constexpr (kCodes) {
+    const Coding coding = coding_of(largest_magnitude(amax));
+    *row.scale = coding.scale;
+    // The product again: from memory where it was stored (out may lie on gate), recomputed where not.
+    write_codes(row.codes, row.width, coding.inverse, [&](int64_t at, int64_t n) {
+      const Mask m = first_lanes(n);
+      if constexpr (kStore) return load(row.out + at, m);
+      return silu_times(load(row.gate + at, m), load(row.up + at, m));
+    });
+  }
+}
+
+}  // namespace
+
+void silu_mul_row(const SiluMulRow& row) {
+  if (row.out && row.codes) return multiply_row<true, true>(row);
+  if (row.out) return multiply_row<true, false>(row);
+  multiply_row<false, true>(row);
+}
+
+}  // namespace octavo::OCTAVO_ISA
