@@ -1,0 +1,46 @@
+// Thread block clusters (sm_90): rank, barrier, and stores into a peer's shared memory. A launch without a cluster, and
+// any older architecture, is a cluster of one.
+#pragma once
+#include <cstdint>
+
+namespace octavo::cuda::ptx {
+
+__device__ __forceinline__ uint32_t cluster_size() {
+  uint32_t n = 1;
+#if __CUDA_ARCH__ >= 900
+  asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(n));
+#endif
+  return n;
+}
+
+__device__ __forceinline__ uint32_t cluster_rank() {
+  uint32_t rank = 0;
+#if __CUDA_ARCH__ >= 900
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+#endif
+  return rank;
+}
+
+// Arrive and wait, for every thread of every block of the cluster; orders shared memory of the whole cluster.
+__device__ __forceinline__ void cluster_arrive() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void cluster_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+
+// *p = value in the shared memory of block `rank`; p is this block's address of the same variable.
+__device__ __forceinline__ void store_to_peer(uint32_t* p, uint32_t rank, uint32_t value) {
+#if __CUDA_ARCH__ >= 900
+  const auto own = static_cast<uint32_t>(__cvta_generic_to_shared(p));
+  uint32_t peer;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(own), "r"(rank));
+  asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(peer), "r"(value) : "memory");
+#endif
+}
+
+}  // namespace octavo::cuda::ptx
