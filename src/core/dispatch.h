@@ -18,6 +18,12 @@ struct Variant {
   void (*run)(const Context&, const Args&);
 };
 
+// A row of the table as people see it.
+struct KernelInfo {
+  const char* variant;
+  const char* why;  // what the row asks for; "always" when it asks for nothing
+};
+
 template <class Args, size_t N>
 using VariantTable = std::array<Variant<Args>, N>;
 

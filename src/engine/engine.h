@@ -62,12 +62,6 @@ struct Generation {
   Timings timings;
 };
 
-// One kernel that the model runs: which variant of the op serves which shape.
-struct KernelChoice {
-  std::string op, shape, variant;
-  Phase phase;
-};
-
 class Engine {
  public:
   using Progress = LlamaModel::Progress;

@@ -35,6 +35,11 @@ struct Batch {
   int64_t first_logit_row = 0;  // logits are made for tokens first_logit_row .. T
 };
 
+// Which variant of an op serves a call of the model.
+struct KernelChoice {
+  std::string op, what, shape, variant;  // "gemm_w8a8", "q, k, v", "256x512x256", "avx2"
+};
+
 class LlamaModel {
  public:
   using Progress = std::function<void(int64_t bytes_done, int64_t bytes_total)>;
@@ -56,6 +61,10 @@ class LlamaModel {
   static MemoryPlan plan_activations(const ModelConfig& config, Quantization quantization, const Context& ctx,
                                      int64_t max_tokens, int64_t max_logit_rows, const KvCacheShape& cache);
   void reserve(const Context& ctx, int64_t max_tokens, int64_t max_logit_rows, const KvCacheShape& cache);
+
+  // The kernels of one layer and of the head, for a call with this many new tokens of one sequence at this length.
+  static std::vector<KernelChoice> kernels(const ModelConfig& config, Quantization quantization, const Context& ctx, Phase phase,
+                                           int64_t tokens, int64_t length, const KvCacheShape& cache);
 
   // Appends the batch to the cache and returns logits f32 [T - first_logit_row, vocab], valid until the next
   // call.

@@ -1,0 +1,119 @@
+// octavo generate: continues a prompt. The text goes to stdout as it is made, everything else to stderr.
+#include <fmt/format.h>
+
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "command.h"
+#include "formats/json_file.h"
+#include "model_options.h"
+#include "terminal.h"
+
+namespace octavo::app {
+namespace {
+
+struct Options {
+  ModelOptions model;
+  std::string prompt, prompt_file;
+  int64_t max_tokens = 128;
+  std::optional<float> temperature, top_p, min_p, repeat_penalty;
+  std::optional<int> top_k;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stop;
+  bool ignore_eos = false, echo = false, json = false, quiet = false;
+};
+
+std::string read_prompt(const Options& o) {
+  if (o.prompt_file.empty()) return o.prompt;
+  if (o.prompt_file == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  return read_text_file(o.prompt_file, int64_t{1} << 30);
+}
+
+// Command line, then the model's generation_config.json, then neutral values. Says where the values come from.
+SamplingOptions choose_sampling(const Options& o, const GenerationDefaults& model, std::string& said) {
+  SamplingOptions s;
+  const auto pick = [&](const char* name, const auto& flag, const auto& from_model, auto& value) {
+    if (flag) value = *flag;
+    else if (from_model) value = *from_model;
+    if (flag || from_model) said += fmt::format("{}{} {}{}", said.empty() ? "" : ", ", name, value, flag ? "" : " (model)");
+  };
+  s.temperature = 0.8f;
+  pick("temperature", o.temperature, model.temperature, s.temperature);
+  pick("top-k", o.top_k, model.top_k, s.top_k);
+  pick("top-p", o.top_p, model.top_p, s.top_p);
+  pick("min-p", o.min_p, model.min_p, s.min_p);
+  pick("repeat-penalty", o.repeat_penalty, model.repetition_penalty, s.repetition_penalty);
+  return s;
+}
+
+nlohmann::ordered_json to_json(const Generation& g, const Engine& engine, uint64_t seed) {
+  nlohmann::ordered_json j;
+  j["text"] = g.text, j["ids"] = g.ids, j["finish_reason"] = name_of(g.finish), j["seed"] = seed;
+  j["prompt_tokens"] = g.timings.prompt_tokens, j["generated_tokens"] = g.timings.generated_tokens;
+  j["prefill_tokens_per_s"] = g.timings.prefill_tokens_per_s(), j["decode_tokens_per_s"] = g.timings.decode_tokens_per_s();
+  j["weight_bytes"] = engine.model().weight_bytes(), j["kv_bytes"] = engine.cache_shape().bytes();
+  j["peak_bytes"] = peak_memory_bytes(), j["quantization"] = name_of(engine.options().quantization);
+  j["isa"] = name_of(engine.options().isa), j["threads"] = engine.options().threads;
+  return j;
+}
+
+int run(const Options& o) {
+  const std::string prompt = read_prompt(o);
+  Engine engine = load_engine(o.model);
+  std::string said;
+  GenerateOptions g;
+  g.sampling = choose_sampling(o, GenerationDefaults::load(o.model.folder()), said);
+  g.seed = o.seed ? *o.seed : std::random_device{}();
+  g.max_tokens = o.max_tokens, g.stop = o.stop, g.ignore_eos = o.ignore_eos;
+  const std::vector<int32_t> ids = engine.encode(prompt);
+  if (o.echo && !o.json) write_stdout(prompt);
+
+  bool reader_gone = false;
+  const Generation result = engine.generate(ids, g, [&](std::string_view text) {
+    if (!o.json && !write_stdout(text)) reader_gone = true;
+    return !reader_gone && !interrupted();
+  });
+  if (reader_gone) throw Error(ErrorKind::runtime, "the output could not be written (is the reader gone, or the disk full?)");
+  if (o.json) {
+    write_stdout(to_json(result, engine, g.seed).dump(2) + "\n");
+  } else {
+    write_stdout("\n");
+  }
+  if (!o.quiet) {
+    const Timings& t = result.timings;
+    fmt::print(stderr, "\n{} tokens, {} | prompt {} tokens, {:.0f} tok/s | generation {:.1f} tok/s | weights {}, KV {}, peak {}\n",
+               t.generated_tokens, name_of(result.finish), t.prompt_tokens, t.prefill_tokens_per_s(), t.decode_tokens_per_s(),
+               human_bytes(engine.model().weight_bytes()), human_bytes(engine.cache_shape().bytes()), human_bytes(peak_memory_bytes()));
+    fmt::print(stderr, "{} | {} | {} threads | {}{}\n", name_of(engine.options().quantization), name_of(engine.options().isa),
+               engine.options().threads, said.empty() ? "temperature 0.8" : said,
+               g.sampling.temperature > 0 ? fmt::format(", seed {}", g.seed) : "");
+  }
+  return interrupted() ? static_cast<int>(ErrorKind::interrupted) : 0;
+}
+
+}  // namespace
+
+std::function<int()> setup_generate(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  add_model_options(app, o->model);
+  app.add_option("-p,--prompt", o->prompt, "text to continue");
+  app.add_option("-f,--file", o->prompt_file, "read the prompt from a file (-: stdin)");
+  app.add_option("-n,--max-tokens,--n-predict,--predict,--max-new-tokens", o->max_tokens, "tokens to generate; -1: until the end")->capture_default_str();
+  app.add_option("--temp,--temperature", o->temperature, "0: always the most likely token (default: the model's, else 0.8)");
+  app.add_option("--top-k", o->top_k, "only the k most likely tokens (0: off)");
+  app.add_option("--top-p", o->top_p, "only the most likely tokens that make up this probability (1: off)");
+  app.add_option("--min-p", o->min_p, "only tokens at least this likely relative to the best (0: off)");
+  app.add_option("--repeat-penalty,--repetition-penalty", o->repeat_penalty, "divides the logits of tokens already seen (1: off)");
+  app.add_option("-s,--seed", o->seed, "the same seed gives the same text (default: random, printed)");
+  app.add_option("--stop", o->stop, "end at this text (may be repeated)");
+  app.add_flag("--ignore-eos", o->ignore_eos, "go on after the end-of-text token");
+  app.add_flag("--echo", o->echo, "print the prompt before the answer");
+  app.add_flag("--json", o->json, "one JSON object instead of text");
+  app.add_flag("-q,--quiet", o->quiet, "no summary on stderr");
+  return [o] { return run(*o); };
+}
+
+}  // namespace octavo::app
