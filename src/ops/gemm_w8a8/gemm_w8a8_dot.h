@@ -1,0 +1,149 @@
+// INT8 dot products of one instruction set, as gemm_w8a8_simd.cpp uses them. Exact for every code, -128 included.
+//
+//   AVX2      codes are widened to s16; vpmaddwd adds 2 products into an s32 lane. NOTE: vpmaddubsw would take 8-bit
+//             codes, but its s16 sums saturate.
+//   AVX-512   vpdpbusd adds 4 products of u8 and s8 into an s32 lane without saturation; x + 128 is the u8 operand and
+//             128 * sum_k w[n][k] is subtracted at the end. NOTE: sums of x + 128 may leave s32; arithmetic modulo
+//             2^32 makes the difference right whenever the true sum fits, which K <= 131,071 ensures.
+#pragma once
+#include "ops/gemm_w8a8/gemm_w8a8_simd.h"
+#include "simd/vec.h"
+
+namespace octavo::OCTAVO_ISA {
+
+OCTAVO_INLINE __m128i load_16_codes(const int8_t* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+
+#if defined(OCTAVO_ISA_avx512)
+
+using XCode = uint8_t;  // x + 128
+using WCode = int8_t;
+inline constexpr int kGroup = 4;     // products added into one s32 lane at once
+inline constexpr int kOffset = 128;  // of XCode
+inline constexpr int kOffsetLog2 = 7;
+inline constexpr int kTileRows = 6,
+                     kTileVectors = 4;  // 24 accumulators, 4 vectors of w, 1 of x: of 32 registers
+inline constexpr int kStreamRows = 4;
+
+OCTAVO_INLINE I32 zero_int() { return _mm512_setzero_si512(); }
+OCTAVO_INLINE I32 load_int(const void* p) { return _mm512_loadu_si512(p); }
+OCTAVO_INLINE void store_int(void* p, I32 v) { _mm512_storeu_si512(p, v); }
+OCTAVO_INLINE I32 repeat_group(const XCode* p) {
+  return _mm512_set1_epi32(_mm_cvtsi128_si32(_mm_loadu_si32(p)));
+}
+OCTAVO_INLINE I32 dot(I32 acc, I32 x, I32 w) { return _mm512_dpbusd_epi32(acc, x, w); }
+OCTAVO_INLINE I32 sum_codes(I32 acc, I32 w) { return _mm512_dpbusd_epi32(acc, _mm512_set1_epi8(1), w); }
+OCTAVO_INLINE I32 load_int(const int32_t* p, Mask m) { return _mm512_maskz_loadu_epi32(m, p); }
+OCTAVO_INLINE void store_int(int32_t* p, I32 v, Mask m) { _mm512_mask_storeu_epi32(p, m, v); }
+OCTAVO_INLINE F32 to_floats(I32 v) { return _mm512_cvtepi32_ps(v); }
+OCTAVO_INLINE I32 without_offset(I32 acc, I32 code_sum) {
+  return _mm512_sub_epi32(acc, _mm512_slli_epi32(code_sum, kOffsetLog2));
+}
+
+// Codes of a row as an operand of dot; the second form reads `count` codes and pads with zeros.
+inline constexpr int kOperandCodes = 64;
+OCTAVO_INLINE __mmask64 first_codes(int64_t count) { return count >= 64 ? ~0ull : (1ull << count) - 1; }
+OCTAVO_INLINE I32 w_operand(const int8_t* p) { return _mm512_loadu_si512(p); }
+OCTAVO_INLINE I32 w_operand(const int8_t* p, int64_t count) {
+  return _mm512_maskz_loadu_epi8(first_codes(count), p);
+}
+OCTAVO_INLINE I32 x_operand(const int8_t* p) {
+  return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128));
+}
+OCTAVO_INLINE I32 x_operand(const int8_t* p, int64_t count) {
+  return _mm512_xor_si512(_mm512_maskz_loadu_epi8(first_codes(count), p), _mm512_set1_epi8(-128));
+}
+
+OCTAVO_INLINE __m256i fold(I32 v) {
+  return _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
+}
+
+// rows[i] lane j -> rows[j] lane i, for 16 vectors of 16 lanes.
+OCTAVO_INLINE void transpose(I32 (&rows)[16]) {
+  I32 t[16];
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {  // 4 x 4 lanes inside every 128-bit part
+    const I32 a = _mm512_unpacklo_epi32(rows[i], rows[i + 1]),
+              b = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    const I32 c = _mm512_unpacklo_epi32(rows[i + 2], rows[i + 3]),
+              d = _mm512_unpackhi_epi32(rows[i + 2], rows[i + 3]);
+    t[i] = _mm512_unpacklo_epi64(a, c), t[i + 1] = _mm512_unpackhi_epi64(a, c);
+    t[i + 2] = _mm512_unpacklo_epi64(b, d), t[i + 3] = _mm512_unpackhi_epi64(b, d);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {  // 4 x 4 parts; t[4 r + i] part p holds rows 4 r .. 4 r + 3 of lane 4 p + i
+    const I32 a = _mm512_shuffle_i32x4(t[i], t[4 + i], 0x88),
+              b = _mm512_shuffle_i32x4(t[8 + i], t[12 + i], 0x88);
+    const I32 c = _mm512_shuffle_i32x4(t[i], t[4 + i], 0xdd),
+              d = _mm512_shuffle_i32x4(t[8 + i], t[12 + i], 0xdd);
+    rows[i] = _mm512_shuffle_i32x4(a, b, 0x88), rows[8 + i] = _mm512_shuffle_i32x4(a, b, 0xdd);
+    rows[4 + i] = _mm512_shuffle_i32x4(c, d, 0x88), rows[12 + i] = _mm512_shuffle_i32x4(c, d, 0xdd);
+  }
+}
+
+#else
+
+using XCode = int16_t;
+using WCode = int16_t;
+inline constexpr int kGroup = 2;
+inline constexpr int kOffset = 0;
+inline constexpr int kTileRows = 6,
+                     kTileVectors = 2;  // 12 accumulators, 2 vectors of w, 1 of x, 1 product: all 16
+inline constexpr int kStreamRows = 2;
+
+OCTAVO_INLINE I32 zero_int() { return _mm256_setzero_si256(); }
+OCTAVO_INLINE I32 load_int(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+OCTAVO_INLINE void store_int(void* p, I32 v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+OCTAVO_INLINE I32 repeat_group(const XCode* p) { return _mm256_broadcastd_epi32(_mm_loadu_si32(p)); }
+OCTAVO_INLINE I32 dot(I32 acc, I32 x, I32 w) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)); }
+OCTAVO_INLINE I32 sum_codes(I32 acc, I32) { return acc; }  // no offset, so no sum is needed
+OCTAVO_INLINE I32 load_int(const int32_t* p, Mask m) { return _mm256_maskload_epi32(p, m); }
+OCTAVO_INLINE void store_int(int32_t* p, I32 v, Mask m) { _mm256_maskstore_epi32(p, m, v); }
+OCTAVO_INLINE F32 to_floats(I32 v) { return _mm256_cvtepi32_ps(v); }
+OCTAVO_INLINE I32 without_offset(I32 acc, I32) { return acc; }
+
+inline constexpr int kOperandCodes = 16;
+OCTAVO_INLINE __m128i load_16_codes(const int8_t* p, int64_t count) {
+  alignas(16) int8_t padded[16] = {};
+  for (int64_t i = 0; i < count; ++i) padded[i] = p[i];
+  return load_16_codes(padded);
+}
+OCTAVO_INLINE I32 w_operand(const int8_t* p) { return _mm256_cvtepi8_epi16(load_16_codes(p)); }
+OCTAVO_INLINE I32 w_operand(const int8_t* p, int64_t count) {
+  return _mm256_cvtepi8_epi16(load_16_codes(p, count));
+}
+OCTAVO_INLINE I32 x_operand(const int8_t* p) { return w_operand(p); }
+OCTAVO_INLINE I32 x_operand(const int8_t* p, int64_t count) { return w_operand(p, count); }
+
+OCTAVO_INLINE __m256i fold(I32 v) { return v; }
+
+// rows[i] lane j -> rows[j] lane i, for 8 vectors of 8 lanes.
+OCTAVO_INLINE void transpose(I32 (&rows)[8]) {
+  I32 t[8];
+#pragma GCC unroll 2
+  for (int i = 0; i < 8; i += 4) {  // 4 x 4 lanes inside every 128-bit half
+    const I32 a = _mm256_unpacklo_epi32(rows[i], rows[i + 1]),
+              b = _mm256_unpackhi_epi32(rows[i], rows[i + 1]);
+    const I32 c = _mm256_unpacklo_epi32(rows[i + 2], rows[i + 3]),
+              d = _mm256_unpackhi_epi32(rows[i + 2], rows[i + 3]);
+    t[i] = _mm256_unpacklo_epi64(a, c), t[i + 1] = _mm256_unpackhi_epi64(a, c);
+    t[i + 2] = _mm256_unpacklo_epi64(b, d), t[i + 3] = _mm256_unpackhi_epi64(b, d);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    rows[i] = _mm256_permute2x128_si256(t[i], t[4 + i], 0x20);
+    rows[4 + i] = _mm256_permute2x128_si256(t[i], t[4 + i], 0x31);
+  }
+}
+
+#endif
+
+// The sums of the lanes of four vectors.
+OCTAVO_INLINE __m128i add_lanes(I32 a, I32 b, I32 c, I32 d) {
+  const __m256i quads =
+      _mm256_hadd_epi32(_mm256_hadd_epi32(fold(a), fold(b)), _mm256_hadd_epi32(fold(c), fold(d)));
+  return _mm_add_epi32(_mm256_castsi256_si128(quads), _mm256_extracti128_si256(quads, 1));
+}
+
+}  // namespace octavo::OCTAVO_ISA

@@ -1,0 +1,252 @@
+// Exact INT8 products, written once over gemm_w8a8_dot.h. Any order of the s32 sums gives the same bits, so tiles and
+// blocks are free to serve speed alone.
+//
+//   few rows    dot products along k straight from memory: each weight is read once; bound by the read rate
+//   many rows   a block of x (L2) meets a panel of w (L1), laid out so that a vector holds kLanes columns and each lane
+//               kGroup consecutive k: kTileRows x kTileVectors accumulators live in registers; bound by the dot unit
+#include "ops/gemm_w8a8/gemm_w8a8_simd.h"
+
+#include "ops/gemm_w8a8/gemm_w8a8_dot.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+// ---- few rows
+
+// y of row m, columns n .. n + count (at most 4), from their sums.
+OCTAVO_INLINE void store_outputs(const Int8Gemm& g, int64_t m, int64_t n, __m128i acc, int count) {
+  alignas(16) float w_scale[4] = {}, bias[4] = {}, y[4];
+  alignas(16) int32_t sums[4];
+  if (g.y_acc) {
+    _mm_store_si128(reinterpret_cast<__m128i*>(sums), acc);
+    for (int j = 0; j < count; ++j) g.y_acc[m * g.y_stride + n + j] = sums[j];
+    return;
+  }
+  for (int j = 0; j < count; ++j) {
+    w_scale[j] = g.w_scale[n + j];
+    if (g.bias) bias[j] = g.bias[n + j];
+  }
+  const __m128 scaled = _mm_mul_ps(_mm_cvtepi32_ps(acc), _mm_load_ps(w_scale));
+  _mm_store_ps(y, _mm_fmadd_ps(scaled, _mm_set1_ps(g.x_scale[m]), _mm_load_ps(bias)));
+  for (int j = 0; j < count; ++j) g.y[m * g.y_stride + n + j] = y[j];
+}
+
+// kRows x kCols outputs from (m, n) on; asks for the next kCols rows of w while it reads these.
+template <int kRows, int kCols>
+OCTAVO_INLINE void stream_tile(const Int8Gemm& g, int64_t m, int64_t n) {
+  constexpr int64_t kLineCodes = 64;
+  const int8_t* x = g.x + m * g.x_stride;
+  const int8_t* w = g.w + n * g.w_stride;
+  I32 acc[kRows][4], sum[4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    sum[j] = zero_int();
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) acc[i][j] = zero_int();
+  }
+  const bool needs_sums = kOffset != 0 && !g.w_code_sum;
+  const auto add = [&](const I32(&x_now)[kRows], I32 w_now, int j) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) acc[i][j] = dot(acc[i][j], x_now[i], w_now);
+    if (needs_sums) sum[j] = sum_codes(sum[j], w_now);
+  };
+  const auto step = [&](int64_t k) __attribute__((always_inline)) {
+    I32 x_now[kRows];
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) x_now[i] = x_operand(x + i * g.x_stride + k);
+#pragma GCC unroll 4
+    for (int j = 0; j < kCols; ++j) add(x_now, w_operand(w + j * g.w_stride + k), j);
+  };
+  int64_t k = 0;
+  for (; k + kLineCodes <= g.k; k += kLineCodes) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kCols; ++j)
+      _mm_prefetch(reinterpret_cast<const char*>(w + (kCols + j) * g.w_stride + k), _MM_HINT_T0);
+#pragma GCC unroll 4
+    for (int64_t inside = 0; inside < kLineCodes; inside += kOperandCodes) step(k + inside);
+  }
+  for (; k + kOperandCodes <= g.k; k += kOperandCodes) step(k);
+  if (k < g.k) {
+    I32 x_now[kRows];
+    for (int i = 0; i < kRows; ++i) x_now[i] = x_operand(x + i * g.x_stride + k, g.k - k);
+    for (int j = 0; j < kCols; ++j) add(x_now, w_operand(w + j * g.w_stride + k, g.k - k), j);
+  }
+
+  __m128i code_sum = add_lanes(sum[0], sum[1], sum[2], sum[3]);
+  if (kOffset != 0 && g.w_code_sum) {
+    alignas(16) int32_t given[4] = {};
+    for (int j = 0; j < kCols; ++j) given[j] = g.w_code_sum[n + j];
+    code_sum = _mm_load_si128(reinterpret_cast<const __m128i*>(given));
+  }
+  for (int i = 0; i < kRows; ++i) {
+    const __m128i total = add_lanes(acc[i][0], acc[i][1], acc[i][2], acc[i][3]);
+    const __m128i offset = _mm_mullo_epi32(code_sum, _mm_set1_epi32(kOffset));
+    store_outputs(g, m + i, n, _mm_sub_epi32(total, offset), kCols);
+  }
+}
+
+template <int kCols>
+OCTAVO_INLINE void stream_rows(const Int8Gemm& g, int64_t n) {
+  int64_t m = 0;
+  for (; m + kStreamRows <= g.m; m += kStreamRows) stream_tile<kStreamRows, kCols>(g, m, n);
+  for (; m < g.m; ++m) stream_tile<1, kCols>(g, m, n);
+}
+
+void stream_columns(const Int8Gemm& g, int64_t n_begin, int64_t n_end) {
+  int64_t n = n_begin;
+  for (; n + 4 <= n_end; n += 4) stream_rows<4>(g, n);
+  for (; n < n_end; ++n) stream_rows<1>(g, n);
+}
+
+// ---- many rows
+
+inline constexpr int64_t kBlockRows = 96;
+inline constexpr int64_t kBlockDepth = 512;  // of k; a multiple of kOperandCodes
+inline constexpr int64_t kBlockCols = kInt8TaskCols;
+inline constexpr int64_t kBlockVectors = kBlockCols / kLanes;
+inline constexpr int64_t kBlockGroups = kBlockDepth / kGroup;
+inline constexpr int64_t kOperandGroups = kOperandCodes / kGroup;  // == kLanes: a vector of codes of one row
+
+struct Int8Block {
+  alignas(64) XCode x[kBlockRows][kBlockDepth];
+  alignas(64) WCode w[kTileVectors][kBlockGroups][kLanes][kGroup];
+  alignas(64) int32_t acc[kBlockRows][kBlockCols];
+  alignas(64) int32_t code_sum[kBlockCols];  // of the columns of w, so far
+};
+
+// x rows m .. m + rows, k .. k + depth, as operands; padded to whole vectors.
+OCTAVO_INLINE void fill_x(Int8Block& block, const Int8Gemm& g, int64_t m, int64_t rows, int64_t k,
+                          int64_t depth) {
+  for (int64_t i = 0; i < rows; ++i) {
+    const int8_t* x = g.x + (m + i) * g.x_stride + k;
+    int64_t at = 0;
+    for (; at + kOperandCodes <= depth; at += kOperandCodes) store_int(&block.x[i][at], x_operand(x + at));
+    if (at < depth) store_int(&block.x[i][at], x_operand(x + at, depth - at));
+  }
+}
+
+// kLanes rows of w from n on (zeros from n_end on), k .. k + depth, as panel `v`.
+OCTAVO_INLINE void fill_panel(Int8Block& block, int64_t v, const Int8Gemm& g, int64_t n, int64_t n_end,
+                              int64_t k, int64_t depth) {
+  for (int64_t at = 0; at < depth; at += kOperandCodes) {
+    I32 rows[kLanes];
+    const int64_t count = depth - at;
+    for (int64_t j = 0; j < kLanes; ++j) {
+      const int8_t* w = g.w + (n + j) * g.w_stride + k + at;
+      rows[j] = n + j >= n_end ? zero_int() : count >= kOperandCodes ? w_operand(w) : w_operand(w, count);
+    }
+    transpose(rows);
+    for (int64_t group = 0; group < kOperandGroups; ++group)
+      store_int(block.w[v][at / kGroup + group], rows[group]);
+  }
+}
+
+OCTAVO_INLINE void add_code_sums(Int8Block& block, int64_t v, int64_t column, int64_t groups) {
+  I32 sum = load_int(&block.code_sum[column]);
+  for (int64_t group = 0; group < groups; ++group) sum = sum_codes(sum, load_int(block.w[v][group]));
+  store_int(&block.code_sum[column], sum);
+}
+
+// acc[i .. i + kRows][column ..] += x * w over `groups` groups of k.
+template <int kRows>
+OCTAVO_INLINE void multiply_tile(Int8Block& block, int64_t i, int64_t column, int64_t groups) {
+  I32 acc[kRows][kTileVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) acc[r][v] = load_int(&block.acc[i + r][column + v * kLanes]);
+  for (int64_t group = 0; group < groups; ++group) {
+    I32 w[kTileVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) w[v] = load_int(block.w[v][group]);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const I32 x = repeat_group(&block.x[i + r][group * kGroup]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kTileVectors; ++v) acc[r][v] = dot(acc[r][v], x, w[v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVectors; ++v) store_int(&block.acc[i + r][column + v * kLanes], acc[r][v]);
+}
+
+OCTAVO_INLINE void multiply_rows(Int8Block& block, int64_t rows, int64_t column, int64_t groups) {
+  int64_t i = 0;
+  for (; i + kTileRows <= rows; i += kTileRows) multiply_tile<kTileRows>(block, i, column, groups);
+  switch (rows - i) {
+    case 5: return multiply_tile<5>(block, i, column, groups);
+    case 4: return multiply_tile<4>(block, i, column, groups);
+    case 3: return multiply_tile<3>(block, i, column, groups);
+    case 2: return multiply_tile<2>(block, i, column, groups);
+    case 1: return multiply_tile<1>(block, i, column, groups);
+    default: return;
+  }
+}
+
+// y of `rows` rows from m on, columns n .. n_end.
+OCTAVO_INLINE void finish_block(const Int8Block& block, const Int8Gemm& g, int64_t m, int64_t rows, int64_t n,
+                                int64_t n_end) {
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < n_end - n; j += kLanes) {
+      const Mask in_range = first_lanes(n_end - n - j);
+      const I32 acc = without_offset(load_int(&block.acc[i][j]), load_int(&block.code_sum[j]));
+      const int64_t at = (m + i) * g.y_stride + n + j;
+      if (g.y_acc) {
+        store_int(g.y_acc + at, acc, in_range);
+        continue;
+      }
+      const F32 scaled = mul(to_floats(acc), load(g.w_scale + n + j, in_range));
+      const F32 bias = g.bias ? load(g.bias + n + j, in_range) : zero();
+      store(g.y + at, fma(scaled, set1(g.x_scale[m + i]), bias), in_range);
+    }
+}
+
+// Columns n .. n_end, at most kBlockCols.
+OCTAVO_INLINE void multiply_block(Int8Block& block, const Int8Gemm& g, int64_t m, int64_t rows, int64_t n,
+                                  int64_t n_end) {
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < kBlockCols; j += kLanes) store_int(&block.acc[i][j], zero_int());
+  const bool given = g.w_code_sum != nullptr;
+  for (int64_t j = 0; j < kBlockCols; j += kLanes)
+    store_int(&block.code_sum[j], given && n + j < n_end
+                                      ? load_int(g.w_code_sum + n + j, first_lanes(n_end - n - j))
+                                      : zero_int());
+
+  for (int64_t k = 0; k < g.k; k += kBlockDepth) {
+    const int64_t depth = g.k - k < kBlockDepth ? g.k - k : kBlockDepth;
+    const int64_t groups = (depth + kGroup - 1) / kGroup;
+    fill_x(block, g, m, rows, k, depth);
+    for (int64_t column = 0; column < n_end - n; column += kTileVectors * kLanes) {
+      for (int64_t v = 0; v < kTileVectors; ++v) {
+        fill_panel(block, v, g, n + column + v * kLanes, n_end, k, depth);
+        if (kOffset != 0 && !given) add_code_sums(block, v, column + v * kLanes, groups);
+      }
+      multiply_rows(block, rows, column, groups);
+    }
+  }
+  finish_block(block, g, m, rows, n, n_end);
+}
+
+void block_columns(const Int8Gemm& g, int64_t n_begin, int64_t n_end) {
+  Int8Block block;
+  for (int64_t m = 0; m < g.m; m += kBlockRows)
+    for (int64_t n = n_begin; n < n_end; n += kBlockCols) {
+      const int64_t rows = g.m - m < kBlockRows ? g.m - m : kBlockRows;
+      multiply_block(block, g, m, rows, n, n_end - n < kBlockCols ? n_end : n + kBlockCols);
+    }
+}
+
+constexpr int64_t kFewRows = 8;
+
+}  // namespace
+
+void gemm_w8a8_columns(const Int8Gemm& g, int64_t n_begin, int64_t n_end) {
+  if (g.m <= kFewRows || g.k == 0)
+    stream_columns(g, n_begin, n_end);
+  else
+    block_columns(g, n_begin, n_end);
+}
+
+}  // namespace octavo::OCTAVO_ISA

@@ -1,0 +1,160 @@
+#include "ops/gemm_w8a8/gemm_w8a8.h"
+
+#include "harness/expect_cases.h"
+#include "harness/expect_error.h"
+#include "harness/isa_test.h"
+#include "ops/gemm_w8a8/gemm_w8a8_cases.h"
+
+namespace octavo {
+namespace {
+
+using harness::HostTensor;
+
+class GemmW8A8 : public harness::IsaTest {};
+OCTAVO_EVERY_ISA(GemmW8A8);
+
+TEST_P(GemmW8A8, Cases) { harness::expect_cases(ctx, harness::small_cases(gemm_w8a8_cases())); }
+
+// The promise of design 3: a row's bits depend neither on M nor on the instruction set. One reference of 129 rows
+// serves every M.
+TEST_P(GemmW8A8, EveryRowCountAtTheLimitsOfK) {
+  constexpr int64_t kMostRows = 129;
+  for (const int64_t k : {int64_t{1}, int64_t{63}, int64_t{172}, kMaxInt8K})
+    for (const int64_t n : {1, 3, 5}) {
+      HostTensor x(DType::i8, {kMostRows, k}), w(DType::i8, {n, k}), x_scale(DType::f32, {kMostRows}),
+          w_scale(DType::f32, {n});
+      x.fill_codes(1), w.fill_codes(2), x_scale.fill_uniform(3, 0.01, 0.1),
+          w_scale.fill_uniform(4, 0.01, 0.1);
+      for (int64_t i = 0; i < 2 * k; ++i) x.as<int8_t>()[i] = -128;  // rows 0 and 1, and the first of w
+      for (int64_t i = 0; i < k; ++i) w.as<int8_t>()[i] = -128;
+      HostTensor want(DType::f32, {kMostRows, n});
+      gemm_w8a8_ref({.x = x.view(),
+                     .x_scale = x_scale.view(),
+                     .w = w.view(),
+                     .w_scale = w_scale.view(),
+                     .w_code_sum = {},
+                     .bias = {},
+                     .y = want.view()});
+      for (const int64_t m : kGemmRows) {
+        HostTensor y(DType::f32, {m, n});
+        gemm_w8a8(ctx, {.x = Tensor::of(x.as<int8_t>(), {m, k}),
+                        .x_scale = Tensor::of(x_scale.as<float>(), {m}),
+                        .w = w.view(),
+                        .w_scale = w_scale.view(),
+                        .w_code_sum = {},
+                        .bias = {},
+                        .y = y.view()});
+        for (int64_t i = 0; i < m * n; ++i)
+          ASSERT_EQ(y.as<float>()[i], want.as<float>()[i])
+              << "M " << m << ", N " << n << ", K " << k << ", element " << i;
+      }
+    }
+}
+
+TEST_P(GemmW8A8, ThreadsDoNotChangeBits) {
+  for (const int64_t m : {1, 5, 50})
+    harness::expect_same_bits_on_all_thread_counts(
+        GetParam(), gemm_w8a8_case({.m = m, .n = 611, .k = 300, .bias = true}, ""));
+}
+
+// By hand: (1, -2, 3) . (4, 5, -6) = -24; -24 * 0.5 * 2 + 1 = -23.
+TEST_P(GemmW8A8, KnownValues) {
+  const int8_t x[] = {1, -2, 3}, w[] = {4, 5, -6};
+  const float x_scale[] = {2}, w_scale[] = {0.5f}, bias[] = {1};
+  float y = 0;
+  int32_t acc = 0;
+  const auto row = [](const int8_t* p) { return ConstTensor::of(p, {1, 3}); };
+  gemm_w8a8(ctx, {.x = row(x),
+                  .x_scale = ConstTensor::of(x_scale, {1}),
+                  .w = row(w),
+                  .w_scale = ConstTensor::of(w_scale, {1}),
+                  .w_code_sum = {},
+                  .bias = ConstTensor::of(bias, {1}),
+                  .y = Tensor::of(&y, {1, 1})});
+  gemm_w8a8(ctx, {.x = row(x),
+                  .x_scale = {},
+                  .w = row(w),
+                  .w_scale = {},
+                  .w_code_sum = {},
+                  .bias = {},
+                  .y = Tensor::of(&acc, {1, 1})});
+  EXPECT_EQ(y, -23.0f);
+  EXPECT_EQ(acc, -24);
+}
+
+TEST(GemmW8A8Variant, IsChosenByOutputAndInstructionSet) {
+  HostTensor x(DType::i8, {2, 8}), w(DType::i8, {3, 8}), xs(DType::f32, {2}), ws(DType::f32, {3}),
+      y(DType::f32, {2, 3}), half(DType::f16, {2, 3});
+  GemmW8A8Args args{.x = x.view(),
+                    .x_scale = xs.view(),
+                    .w = w.view(),
+                    .w_scale = ws.view(),
+                    .w_code_sum = {},
+                    .bias = {},
+                    .y = y.view()};
+  Context ctx;
+  const char* names[] = {"reference", "avx2", "avx512_vnni"};
+  for (const Isa isa : kAllIsas) {
+    ctx.isa = isa;
+    args.y = y.view();
+    EXPECT_STREQ(gemm_w8a8_variant(ctx, args), names[static_cast<int>(isa)]);
+    EXPECT_EQ(gemm_w8a8_workspace_bytes(ctx, args), 0);
+    args.y = half.view();
+    EXPECT_STREQ(gemm_w8a8_variant(ctx, args), "reference");
+  }
+}
+
+TEST(GemmW8A8Errors, NameArgumentAndNumbers) {
+  HostTensor x(DType::i8, {2, 8}), w(DType::i8, {3, 8}), xs(DType::f32, {2}), ws(DType::f32, {3}),
+      bias(DType::f32, {3}), sums(DType::i32, {3}), y(DType::f32, {2, 3}), acc(DType::i32, {2, 3}),
+      narrow(DType::i8, {3, 7});
+  x.fill(1), w.fill(1), xs.fill(1), ws.fill(1), bias.fill(0), sums.fill(8);
+  const GemmW8A8Args good{.x = x.view(),
+                          .x_scale = xs.view(),
+                          .w = w.view(),
+                          .w_scale = ws.view(),
+                          .w_code_sum = sums.view(),
+                          .bias = bias.view(),
+                          .y = y.view()};
+  gemm_w8a8({}, good);
+  const auto expect = [&](const char* message, auto change) {
+    GemmW8A8Args bad = good;
+    change(bad);
+    harness::expect_error(ErrorKind::usage, message, [&] { gemm_w8a8({}, bad); });
+    harness::expect_error(ErrorKind::usage, message, [&] { gemm_w8a8_variant({}, bad); });
+  };
+  expect("gemm_w8a8: x is f32[2, 3], expected one of: i8", [&](auto& a) { a.x = y.view(); });
+  expect("gemm_w8a8: x is i8[8], expected shape [any, any]",
+         [&](auto& a) { a.x = Tensor::of(x.as<int8_t>(), {8}); });
+  expect("gemm_w8a8: x is i8[2, 8] with a null pointer", [&](auto& a) {
+    a.x = ConstTensor(nullptr, DType::i8, {2, 8});
+  });
+  expect("gemm_w8a8: x i8[2, 4] has stride 2 in its last dimension, expected 1", [&](auto& a) {
+    a.x = Tensor(x.as<int8_t>(), DType::i8, {2, 4}, {8, 2});
+  });
+  expect("gemm_w8a8: x lies on a CUDA device, the call runs on the CPU", [&](auto& a) {
+    a.x = Tensor(x.as<int8_t>(), DType::i8, {2, 8}, Backend::cuda);
+  });
+  expect("gemm_w8a8: x is i8[1, 131072]: K = 131072 is above 131071", [&](auto& a) {
+    a.x = Tensor(x.as<int8_t>(), DType::i8, {1, kMaxInt8K + 1});
+  });
+  expect("gemm_w8a8: w is i8[3, 7], expected shape [any, 8]", [&](auto& a) { a.w = narrow.view(); });
+  expect("gemm_w8a8: w is f32[2, 3], expected one of: i8", [&](auto& a) { a.w = y.view(); });
+  expect("gemm_w8a8: x_scale is f32[3], expected shape [2]", [&](auto& a) { a.x_scale = ws.view(); });
+  expect("gemm_w8a8: x_scale is f32[], expected shape [2]", [&](auto& a) { a.x_scale = {}; });
+  expect("gemm_w8a8: w_scale is f32[2], expected shape [3]", [&](auto& a) { a.w_scale = xs.view(); });
+  expect("gemm_w8a8: w_scale is i32[3], expected one of: f32", [&](auto& a) { a.w_scale = sums.view(); });
+  expect("gemm_w8a8: w_code_sum is f32[3], expected one of: i32", [&](auto& a) { a.w_code_sum = ws.view(); });
+  expect("gemm_w8a8: w_code_sum is i32[2], expected shape [3]",
+         [&](auto& a) { a.w_code_sum = Tensor::of(sums.as<int32_t>(), {2}); });
+  expect("gemm_w8a8: bias is f32[2], expected shape [3]", [&](auto& a) { a.bias = xs.view(); });
+  expect("gemm_w8a8: y is f32[3], expected shape [2, 3]", [&](auto& a) { a.y = ws.view(); });
+  expect("gemm_w8a8: y is i8[2, 8], expected one of: f32, f16, bf16, i32", [&](auto& a) { a.y = x.view(); });
+  expect("gemm_w8a8: x_scale is given, but y is i32", [&](auto& a) { a.y = acc.view(); });
+  expect("gemm_w8a8: w_scale is given, but y is i32", [&](auto& a) { a.y = acc.view(), a.x_scale = {}; });
+  expect("gemm_w8a8: bias is given, but y is i32",
+         [&](auto& a) { a.y = acc.view(), a.x_scale = {}, a.w_scale = {}; });
+}
+
+}  // namespace
+}  // namespace octavo
