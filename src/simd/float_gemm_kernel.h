@@ -109,7 +109,8 @@ OCTAVO_INLINE void stream_tile(const FloatGemm& g, int64_t m, int64_t n) {
   int64_t k = 0;
   for (; k + kChunk <= g.k; k += kChunk) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kCols; ++j) _mm_prefetch(reinterpret_cast<const char*>(w + (kCols + j) * g.w_stride + k), _MM_HINT_T0);
+    for (int j = 0; j < kCols; ++j)
+      _mm_prefetch(reinterpret_cast<const char*>(w + (kCols + j) * g.w_stride + k), _MM_HINT_T0);
 #pragma GCC unroll 8
     for (int64_t inside = 0; inside < kChunk; inside += kLanes) step(k + inside);
   }
@@ -118,7 +119,8 @@ OCTAVO_INLINE void stream_tile(const FloatGemm& g, int64_t m, int64_t n) {
     const Mask tail = first_lanes(g.k - k);
     F32 x_now[kRows];
     for (int i = 0; i < kRows; ++i) x_now[i] = load(x + i * g.x_stride + k, tail);
-    for (int j = 0; j < kCols; ++j) multiply_add(acc, x_now, load_weights(w + j * g.w_stride + k, g.k - k), j);
+    for (int j = 0; j < kCols; ++j)
+      multiply_add(acc, x_now, load_weights(w + j * g.w_stride + k, g.k - k), j);
   }
   finish(acc, g, m, n);
 }
@@ -141,18 +143,19 @@ OCTAVO_INLINE void stream_columns(const FloatGemm& g, int64_t n_begin, int64_t n
 
 // ---- many rows: blocks in the caches
 
-inline constexpr int64_t kBlockRows = 48;   // of x, in L2; a multiple of kTileRows
-inline constexpr int64_t kBlockCols = 16;   // of w, as floats in L1
+inline constexpr int64_t kBlockRows = 48;    // of x, in L2; a multiple of kTileRows
+inline constexpr int64_t kBlockCols = 16;    // of w, as floats in L1
 inline constexpr int64_t kBlockDepth = 256;  // of k
 
 struct FloatBlock {
-  alignas(64) float w[kBlockCols][kBlockDepth];              // zero behind the last k
+  alignas(64) float w[kBlockCols][kBlockDepth];               // zero behind the last k
   alignas(64) float partial[kBlockRows][kBlockCols][kLanes];  // accumulators between two blocks of k
 };
 
 // Rows n .. n + cols of w, k in [k_begin, k_begin + depth), as floats; zeros up to whole vectors and whole tiles.
 template <class Weight>
-OCTAVO_INLINE void convert_block(FloatBlock& block, const FloatGemm& g, int64_t n, int64_t cols, int64_t k_begin, int64_t depth) {
+OCTAVO_INLINE void convert_block(FloatBlock& block, const FloatGemm& g, int64_t n, int64_t cols,
+                                 int64_t k_begin, int64_t depth) {
   for (int64_t j = 0; j < cols; ++j) {
     const Weight* w = static_cast<const Weight*>(g.w) + (n + j) * g.w_stride + k_begin;
     int64_t k = 0;
@@ -162,8 +165,8 @@ OCTAVO_INLINE void convert_block(FloatBlock& block, const FloatGemm& g, int64_t 
 }
 
 template <int kRows, int kCols>
-OCTAVO_INLINE void block_tile(FloatBlock& block, const FloatGemm& g, int64_t m_first, int64_t i_first, int64_t n_first,
-                              int64_t j_first, int64_t k_begin, int64_t depth) {
+OCTAVO_INLINE void block_tile(FloatBlock& block, const FloatGemm& g, int64_t m_first, int64_t i_first,
+                              int64_t n_first, int64_t j_first, int64_t k_begin, int64_t depth) {
   const float* x = g.x + (m_first + i_first) * g.x_stride + k_begin;
   F32 acc[kRows][kCols];
   clear(acc);
@@ -190,10 +193,11 @@ OCTAVO_INLINE void block_tile(FloatBlock& block, const FloatGemm& g, int64_t m_f
 }
 
 template <int kRows>
-OCTAVO_INLINE void block_rows(FloatBlock& block, const FloatGemm& g, int64_t m, int64_t i, int64_t n, int64_t cols,
-                              int64_t k_begin, int64_t depth) {
+OCTAVO_INLINE void block_rows(FloatBlock& block, const FloatGemm& g, int64_t m, int64_t i, int64_t n,
+                              int64_t cols, int64_t k_begin, int64_t depth) {
   int64_t j = 0;
-  for (; j + kTileCols <= cols; j += kTileCols) block_tile<kRows, kTileCols>(block, g, m, i, n, j, k_begin, depth);
+  for (; j + kTileCols <= cols; j += kTileCols)
+    block_tile<kRows, kTileCols>(block, g, m, i, n, j, k_begin, depth);
   for (; j < cols; ++j) block_tile<kRows, 1>(block, g, m, i, n, j, k_begin, depth);
 }
 
@@ -208,7 +212,8 @@ OCTAVO_INLINE void block_columns(const FloatGemm& g, int64_t n_begin, int64_t n_
         const int64_t depth = g.k - k < kBlockDepth ? g.k - k : kBlockDepth;
         convert_block<Weight>(block, g, n, cols, k, depth);
         int64_t i = 0;
-        for (; i + kTileRows <= rows; i += kTileRows) block_rows<kTileRows>(block, g, m, i, n, cols, k, depth);
+        for (; i + kTileRows <= rows; i += kTileRows)
+          block_rows<kTileRows>(block, g, m, i, n, cols, k, depth);
         for (; i < rows; ++i) block_rows<1>(block, g, m, i, n, cols, k, depth);
       }
     }

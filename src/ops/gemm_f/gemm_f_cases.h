@@ -1,0 +1,119 @@
+// Cases of gemm_f: shapes around every tile and block, dtypes, layouts, hard rows, then the bench.
+#pragma once
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "harness/op_case.h"
+#include "ops/gemm_f/gemm_f.h"
+#include "ops/gemm_f/gemm_f_ref.h"
+
+namespace octavo {
+
+struct GemmFShape {
+  int64_t m, n, k;
+  DType x = DType::f32, w = DType::f32, y = DType::f32;
+  bool bias = false;
+  bool hard = false;                // rows of x with zeros, NaN, Inf, denormals, outliers
+  int64_t pitch = 0, misalign = 0;  // of x, w and y
+  bool perf = false;
+};
+
+inline harness::OpCase gemm_f_case(const GemmFShape& s, std::string why) {
+  using namespace harness;
+  OpCase c;
+  c.name = fmt::format("{}x{}x{}/{}{}{}{}{}{}{}", s.m, s.n, s.k, name_of(s.x),
+                       s.w == s.x ? "" : fmt::format("/w_{}", name_of(s.w)),
+                       s.y == s.x ? "" : fmt::format("/y_{}", name_of(s.y)), s.bias ? "/bias" : "",
+                       s.hard ? "/hard" : "", s.pitch ? fmt::format("/pitch{}", s.pitch) : "",
+                       s.misalign ? fmt::format("/misalign{}", s.misalign) : "");
+  c.why = std::move(why);
+  c.perf = s.perf;
+  c.nan_declared = s.hard;
+  c.ops = 2 * s.m * s.n * s.k;
+  c.bytes = s.m * s.k * size_of(s.x) + s.n * s.k * size_of(s.w) + s.m * s.n * size_of(s.y);
+  const auto matrix = [&](CaseArg arg) {
+    arg.pitch = s.pitch, arg.misalign = s.misalign;
+    c.args.push_back(std::move(arg));
+  };
+  matrix(input("x", s.x, {s.m, s.k}, s.hard ? hard_rows() : normal()));
+  matrix(input("w", s.w, {s.n, s.k}, normal(0.05)));
+  matrix(output("y", s.y, {s.m, s.n}, Judge::floats));
+  if (s.bias) c.args.push_back(input("bias", DType::f32, {s.n}, normal()));
+  const bool bias = s.bias;
+  const auto args_of = [=](CaseTensors t) {
+    return GemmFArgs{.x = t[0], .w = t[1], .bias = bias ? t[3] : Tensor(), .y = t[2]};
+  };
+  c.call = [=](const Context& ctx, CaseTensors t) { gemm_f(ctx, args_of(t)); };
+  c.reference = [=](CaseTensors t) { gemm_f_ref<double>(args_of(t)); };
+  c.plain = [=](CaseTensors t) { gemm_f_ref<float>(args_of(t)); };
+  return c;
+}
+
+inline std::vector<harness::OpCase> gemm_f_cases() {
+  std::vector<harness::OpCase> cases;
+  const auto add = [&](const GemmFShape& s, const char* why) { cases.push_back(gemm_f_case(s, why)); };
+
+  // NOTE: at least some 200 outputs a case, since the mean error of three is a matter of luck.
+  for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 65, 97, 129}) {
+    const int64_t n = 200 / m;
+    add({.m = m, .n = n + 17, .k = 172, .bias = true},
+        "rows around every tile and block; a real model's width");
+    add({.m = m, .n = n + 35, .k = 63}, "rows around every tile, K under one line");
+    add({.m = m, .n = n + 5, .k = 513}, "rows around every tile, K over a block");
+  }
+  for (const int64_t k : {1,  2,  7,   8,   9,   15,  16,  17,  31,  32,   33,   63,
+                          64, 65, 127, 129, 255, 256, 257, 511, 513, 1025, 5137, 8193})
+    for (const int64_t m : {1, 3, 13})
+      add({.m = m, .n = 200 / m + 3, .k = k}, "K around every vector and block");
+  for (const int64_t n : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 65, 129})
+    for (const int64_t m : {1, 2, 5, 200}) {
+      if (m * n < 200) continue;
+      add({.m = m, .n = n, .k = 100, .bias = true}, "N around every tile");
+    }
+  add({.m = 200, .n = 1, .k = 100}, "one column");
+  constexpr DType kFloats[] = {DType::f32, DType::f16, DType::bf16};
+  for (const DType x : kFloats)
+    for (const DType w : kFloats)
+      for (const DType y : kFloats)
+        for (const int64_t m : {1, 20})
+          add({.m = m, .n = 211, .k = 130, .x = x, .w = w, .y = y, .bias = m == 20}, "types in and out");
+  for (const DType w : kFloats)
+    for (const int64_t m : {1, 2, 3, 8, 9, 50}) {
+      add({.m = m, .n = 200 / m + 7, .k = 172, .w = w, .bias = true},
+          "every type of weights, few and many rows");
+      add({.m = m, .n = 200 / m + 7, .k = 1033, .w = w}, "every type of weights, several blocks");
+      add({.m = m, .n = 200 / m + 7, .k = 13, .w = w}, "every type of weights, K under a line");
+    }
+  for (const DType x : kFloats)
+    for (const int64_t m : {1, 4, 9, 27}) {
+      add({.m = m, .n = 211, .k = 130, .x = x, .w = x, .y = x, .pitch = 256},
+          "rows further apart than their width");
+      add({.m = m, .n = 211, .k = 130, .x = x, .w = x, .y = x, .misalign = 1},
+          "starts off every vector boundary");
+      if (m >= 9) {
+        add({.m = m, .n = 40, .k = 70, .x = x, .w = x, .y = x, .hard = true},
+            "a row of NaN, Inf, zeros or denormals changes no other");
+        add({.m = m, .n = 40, .k = 1100, .x = x, .w = x, .y = x, .hard = true},
+            "hard rows over several blocks");
+      }
+    }
+  add({.m = 3, .n = 40, .k = 1100, .hard = true}, "hard rows, few rows");
+  for (const int64_t m : {0, 1, 20}) {
+    add({.m = m, .n = 0, .k = 64}, "no columns");
+    add({.m = m, .n = 7, .k = 0, .bias = true}, "no products: y is the bias");
+  }
+  add({.m = 0, .n = 9, .k = 64}, "no rows");
+
+  // Llama-3.2-1B: qkv, attention output, gate and up, down, logits.
+  for (const DType w : {DType::f32, DType::bf16}) {
+    for (const int64_t m : {1, 8, 128, 512})
+      for (const auto& [n, k] :
+           {std::pair<int64_t, int64_t>{3072, 2048}, {2048, 2048}, {16384, 2048}, {2048, 8192}})
+        add({.m = m, .n = n, .k = k, .w = w, .perf = true}, "a layer of Llama-3.2-1B");
+    add({.m = 1, .n = 128256, .k = 2048, .w = w, .perf = true}, "logits of Llama-3.2-1B");
+  }
+  return cases;
+}
+
+}  // namespace octavo

@@ -1,0 +1,106 @@
+#include "ops/gemm_w8a16/gemm_w8a16.h"
+
+#include "harness/expect_cases.h"
+#include "harness/expect_error.h"
+#include "harness/isa_test.h"
+#include "ops/gemm_w8a16/gemm_w8a16_cases.h"
+
+namespace octavo {
+namespace {
+
+using harness::HostTensor;
+
+class GemmW8A16 : public harness::IsaTest {};
+OCTAVO_EVERY_ISA(GemmW8A16);
+
+TEST_P(GemmW8A16, Cases) { harness::expect_cases(ctx, harness::small_cases(gemm_w8a16_cases())); }
+
+TEST_P(GemmW8A16, ThreadsDoNotChangeBits) {
+  for (const int64_t m : {1, 5, 50})
+    harness::expect_same_bits_on_all_thread_counts(
+        GetParam(), gemm_w8a16_case({.m = m, .n = 311, .k = 300, .bias = true}, ""));
+}
+
+// Stronger than the contract asks: on the CPU a row's bits do not depend on how many rows come with it.
+TEST_P(GemmW8A16, RowsDoNotDependOnTheirNumber) {
+  constexpr int64_t kMostRows = 129, n = 23, k = 777;
+  HostTensor x(DType::f32, {kMostRows, k}), w(DType::i8, {n, k}), scale(DType::f32, {n}),
+      want(DType::f32, {kMostRows, n});
+  x.fill_normal(1), w.fill_codes(2), scale.fill_uniform(3, 0.01, 0.1);
+  const auto run = [&](int64_t rows, const Tensor& y) {
+    gemm_w8a16(ctx, {.x = Tensor::of(x.as<float>(), {rows, k}),
+                     .w = w.view(),
+                     .w_scale = scale.view(),
+                     .bias = {},
+                     .y = y});
+  };
+  run(kMostRows, want.view());
+  for (const int64_t m : {1, 2, 3, 4, 5, 7, 8, 9, 10, 17, 48, 49, 128}) {
+    HostTensor y(DType::f32, {m, n});
+    run(m, y.view());
+    for (int64_t i = 0; i < m * n; ++i)
+      ASSERT_EQ(y.as<float>()[i], want.as<float>()[i]) << "M " << m << ", element " << i;
+  }
+}
+
+// By hand: (1, -2, 0.5) . (4, 5, -128) = -70; -70 * 0.5 + 1 = -34.
+TEST_P(GemmW8A16, KnownValues) {
+  const float x[] = {1, -2, 0.5f}, scale[] = {0.5f}, bias[] = {1};
+  const int8_t w[] = {4, 5, -128};
+  float y = 0;
+  gemm_w8a16(ctx, {.x = ConstTensor::of(x, {1, 3}),
+                   .w = ConstTensor::of(w, {1, 3}),
+                   .w_scale = ConstTensor::of(scale, {1}),
+                   .bias = ConstTensor::of(bias, {1}),
+                   .y = Tensor::of(&y, {1, 1})});
+  EXPECT_EQ(y, -34.0f);
+}
+
+TEST(GemmW8A16Variant, IsChosenByDtypeAndInstructionSet) {
+  HostTensor x(DType::f32, {2, 8}), half(DType::f16, {2, 8}), w(DType::i8, {8, 8}), scale(DType::f32, {8});
+  Context ctx;
+  for (const Isa isa : kAllIsas) {
+    ctx.isa = isa;
+    GemmW8A16Args args{.x = x.view(), .w = w.view(), .w_scale = scale.view(), .bias = {}, .y = x.view()};
+    EXPECT_STREQ(gemm_w8a16_variant(ctx, args), name_of(isa));
+    args.x = half.view();
+    EXPECT_STREQ(gemm_w8a16_variant(ctx, args), "reference");
+  }
+}
+
+TEST(GemmW8A16Errors, NameArgumentAndNumbers) {
+  HostTensor x(DType::f32, {2, 8}), w(DType::i8, {3, 8}), narrow(DType::i8, {3, 7}), scale(DType::f32, {3}),
+      two(DType::f32, {2}), half(DType::f16, {3}), y(DType::f32, {2, 3});
+  x.fill(1), w.fill(1), scale.fill(1);
+  const GemmW8A16Args good{
+      .x = x.view(), .w = w.view(), .w_scale = scale.view(), .bias = scale.view(), .y = y.view()};
+  gemm_w8a16({}, good);
+  const auto expect = [&](const char* message, auto change) {
+    GemmW8A16Args bad = good;
+    change(bad);
+    harness::expect_error(ErrorKind::usage, message, [&] { gemm_w8a16({}, bad); });
+    harness::expect_error(ErrorKind::usage, message, [&] { gemm_w8a16_variant({}, bad); });
+  };
+  expect("gemm_w8a16: x is i8[3, 8], expected one of: f32, f16, bf16", [&](auto& a) { a.x = w.view(); });
+  expect("gemm_w8a16: x is f32[3], expected shape [any, any]", [&](auto& a) { a.x = scale.view(); });
+  expect("gemm_w8a16: x is f32[2, 8] with a null pointer", [&](auto& a) {
+    a.x = ConstTensor(nullptr, DType::f32, {2, 8});
+  });
+  expect("gemm_w8a16: x f32[2, 4] has stride 2 in its last dimension, expected 1", [&](auto& a) {
+    a.x = Tensor(x.as<float>(), DType::f32, {2, 4}, {8, 2});
+  });
+  expect("gemm_w8a16: w lies on a CUDA device, the call runs on the CPU", [&](auto& a) {
+    a.w = Tensor(w.as<int8_t>(), DType::i8, {3, 8}, Backend::cuda);
+  });
+  expect("gemm_w8a16: w is i8[3, 7], expected shape [any, 8]", [&](auto& a) { a.w = narrow.view(); });
+  expect("gemm_w8a16: w is f32[2, 8], expected one of: i8", [&](auto& a) { a.w = x.view(); });
+  expect("gemm_w8a16: w_scale is f32[2], expected shape [3]", [&](auto& a) { a.w_scale = two.view(); });
+  expect("gemm_w8a16: w_scale is f32[], expected shape [3]", [&](auto& a) { a.w_scale = {}; });
+  expect("gemm_w8a16: bias is f16[3], expected one of: f32", [&](auto& a) { a.bias = half.view(); });
+  expect("gemm_w8a16: bias is f32[2], expected shape [3]", [&](auto& a) { a.bias = two.view(); });
+  expect("gemm_w8a16: y is f32[3], expected shape [2, 3]", [&](auto& a) { a.y = scale.view(); });
+  expect("gemm_w8a16: y is i8[3, 8], expected one of: f32, f16, bf16", [&](auto& a) { a.y = w.view(); });
+}
+
+}  // namespace
+}  // namespace octavo
