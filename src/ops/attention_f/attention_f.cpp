@@ -129,8 +129,8 @@ void attention_f(const Context& ctx, const AttentionFArgs& args) {
   variant.run(ctx, args);
 }
 
-const char* attention_f_variant(const Context& ctx, const AttentionFArgs& args) {
-  return choose(kVariants, kOp, ctx, args).name;
+KernelInfo attention_f_variant(const Context& ctx, const AttentionFArgs& args) {
+  return kernel_info(choose(kVariants, kOp, ctx, args));
 }
 
 }  // namespace octavo

@@ -22,6 +22,6 @@ struct AttentionFArgs {
 
 int64_t attention_f_workspace_bytes(const Context& ctx, const AttentionFArgs& args);
 void attention_f(const Context& ctx, const AttentionFArgs& args);
-const char* attention_f_variant(const Context& ctx, const AttentionFArgs& args);
+KernelInfo attention_f_variant(const Context& ctx, const AttentionFArgs& args);
 
 }  // namespace octavo
