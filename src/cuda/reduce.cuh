@@ -1,8 +1,7 @@
 // Reductions over the threads of a row: lanes, then warps through shared memory, then blocks of a cluster through
 // distributed shared memory. The order is fixed by the launch shape: the same row gives the same bits every time.
 //
-// Launch shape: blockDim = (threads of a row in this block, rows of a block); threads of a row are a power of two up to
-// 32, or a multiple of 32. With a cluster, blockDim.y = 1 and all its blocks work on one row.
+// Launch shape: blockDim = (threads of a row in this block, rows of a block).
 #pragma once
 #include <cstdint>
 
@@ -35,16 +34,32 @@ template <> __device__ __forceinline__ float from_bits<float>(uint32_t bits) { r
 template <> __device__ __forceinline__ uint32_t from_bits<uint32_t>(uint32_t bits) { return bits; }
 template <> __device__ __forceinline__ int32_t from_bits<int32_t>(uint32_t bits) { return static_cast<int32_t>(bits); }
 
+// What the threads of a row are.
+enum class RowSpan {
+  lanes,    // a power of two of lanes of one warp
+  block,    // a multiple of 32 threads of one block
+  cluster,  // all threads of 2 to 16 blocks; blockDim.y is 1
+};
+
 // All lanes of a group of `width` (a power of two) lanes get the result.
 template <class Op>
 __device__ __forceinline__ typename Op::Value reduce_lanes(typename Op::Value v, int width) {
-  if (width == 32) {
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) v = Op::join(v, __shfl_xor_sync(0xffffffffu, v, offset));
-  } else {
-    for (int offset = width / 2; offset > 0; offset /= 2) v = Op::join(v, __shfl_xor_sync(0xffffffffu, v, offset));
-  }
+  for (int offset = width / 2; offset > 0; offset /= 2) v = Op::join(v, __shfl_xor_sync(0xffffffffu, v, offset));
   return v;
+}
+template <class Op>
+__device__ __forceinline__ typename Op::Value reduce_warp(typename Op::Value v) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) v = Op::join(v, __shfl_xor_sync(0xffffffffu, v, offset));
+  return v;
+}
+template <>
+__device__ __forceinline__ uint32_t reduce_warp<MaxBits>(uint32_t v) {
+  return __reduce_max_sync(0xffffffffu, v);
+}
+template <>
+__device__ __forceinline__ int32_t reduce_warp<IntSum>(int32_t v) {
+  return __reduce_add_sync(0xffffffffu, v);
 }
 
 inline constexpr int kMaxWarps = 32, kMaxCluster = 16;
@@ -57,21 +72,19 @@ struct ReduceScratch {
 
 // The result over the row in every thread of it. Every thread of the block calls it. With a cluster, the kernel has
 // passed cluster_start() before.
-template <class Op>
+template <class Op, RowSpan kSpan>
 __device__ __forceinline__ typename Op::Value reduce_row(typename Op::Value v, ReduceScratch& scratch) {
   using Value = typename Op::Value;
-  const int threads = blockDim.x;
-  if (threads <= 32) return reduce_lanes<Op>(v, threads);
+  if constexpr (kSpan == RowSpan::lanes) return reduce_lanes<Op>(v, blockDim.x);
 
-  const int lane = threadIdx.x % 32, warps = threads / 32;
-  v = reduce_lanes<Op>(v, 32);
+  const int lane = threadIdx.x % 32, warps = blockDim.x / 32;
+  v = reduce_warp<Op>(v);
   if (lane == 0) scratch.warp[threadIdx.y * warps + threadIdx.x / 32] = to_bits(v);
   __syncthreads();
-  v = lane < warps ? from_bits<Value>(scratch.warp[threadIdx.y * warps + lane]) : Op::zero();
-  v = reduce_lanes<Op>(v, 32);
+  v = reduce_warp<Op>(lane < warps ? from_bits<Value>(scratch.warp[threadIdx.y * warps + lane]) : Op::zero());
 
-  const int ranks = ptx::cluster_size();
-  if (ranks > 1) {
+  if constexpr (kSpan == RowSpan::cluster) {
+    const int ranks = ptx::cluster_size();
     if (static_cast<int>(threadIdx.x) < ranks)
       ptx::store_to_peer(&scratch.block[ptx::cluster_rank()], threadIdx.x, to_bits(v));
     ptx::cluster_arrive();
@@ -83,11 +96,13 @@ __device__ __forceinline__ typename Op::Value reduce_row(typename Op::Value v, R
 }
 
 // Before the first store into a peer's shared memory the peer must run: arrive early, wait before the first reduction.
+template <RowSpan kSpan>
 __device__ __forceinline__ void cluster_announce() {
-  if (ptx::cluster_size() > 1) ptx::cluster_arrive();
+  if constexpr (kSpan == RowSpan::cluster) ptx::cluster_arrive_relaxed();
 }
+template <RowSpan kSpan>
 __device__ __forceinline__ void cluster_start() {
-  if (ptx::cluster_size() > 1) ptx::cluster_wait();
+  if constexpr (kSpan == RowSpan::cluster) ptx::cluster_wait();
 }
 
 }  // namespace octavo::cuda

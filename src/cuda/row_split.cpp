@@ -6,37 +6,33 @@
 namespace octavo::cuda {
 namespace {
 
-constexpr int kOctetElements = 8;
-constexpr int kBlockThreads = 128;  // narrow rows share a block of this size
-
+constexpr int64_t kOctetElements = 8;
+constexpr int64_t kMaxRowCluster = 8;       // the largest that every sm_90 device grants
+constexpr int64_t kNarrowBlock = 128;       // threads of a block that narrow rows share
+constexpr int64_t kBlockThreads = 256;      // wider rows take a cluster before they take larger blocks: several blocks
+                                            // on a multiprocessor, one loads while another reduces
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up_to_warp(int64_t n) { return ceil_div(n, 32) * 32; }
+int64_t threads_of(int64_t width) { return ceil_div(ceil_div(width, kOctetElements), kRowOctets); }
+bool aligned_to(const void* p, int64_t bytes) { return reinterpret_cast<uintptr_t>(p) % static_cast<uintptr_t>(bytes) == 0; }
 
 }  // namespace
 
-RowSplit split_row(int64_t width, bool aligned, const DeviceFacts& facts) {
+bool row_fits_registers(int64_t width, const DeviceFacts& facts) {
+  const int64_t blocks = facts.compute_capability >= 90 ? kMaxRowCluster : 1;
+  return width > 0 && threads_of(width) <= kMaxRowThreads * blocks;
+}
+
+RowSplit split_row(int64_t width) {
+  const int64_t threads = threads_of(width);
   RowSplit s;
-  if (!aligned || width <= 0) return s;
-  const int64_t octets = ceil_div(width, kOctetElements);
-  const int max_cluster = facts.compute_capability >= 90 ? 8 : 1;
-  s.octets = octets <= 64 ? 2 : 4;
-  int64_t threads = ceil_div(octets, s.octets);  // of the whole row
   if (threads <= 32) {
     s.threads = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(threads)));
-    s.rows_per_block = kBlockThreads / s.threads;
+    s.rows_per_block = static_cast<int>(kNarrowBlock / s.threads);
     return s;
   }
-  // Blocks of 128 to 256 threads, several on a multiprocessor, so that one loads while another reduces; beyond that a
-  // cluster of such blocks, then blocks of 512 threads, then eight octets a thread.
-  const int64_t wide_block = 256;
-  while (s.cluster < max_cluster && threads > wide_block * s.cluster) s.cluster *= 2;
-  if (threads > static_cast<int64_t>(kMaxRowThreads) * s.cluster) {
-    s.octets = 8;
-    threads = ceil_div(octets, s.octets);
-  }
-  const int64_t in_block = round_up_to_warp(ceil_div(threads, s.cluster));
-  if (in_block > kMaxRowThreads) return RowSplit{};
-  s.threads = static_cast<int>(in_block);
+  const int64_t blocks = threads <= kMaxRowThreads ? 1 : ceil_div(threads, kBlockThreads);
+  s.cluster = static_cast<int>(std::min<int64_t>(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(blocks))), kMaxRowCluster));
+  s.threads = static_cast<int>(ceil_div(ceil_div(threads, s.cluster), 32) * 32);
   return s;
 }
 
@@ -52,13 +48,14 @@ RowSplit split_loop(int64_t width) {
 
 bool octets_aligned(const ConstTensor& t) {
   if (!t) return true;
-  const int64_t bytes = t.dtype() == DType::i8 ? 8 : 16, size = size_of(t.dtype());
+  const int64_t bytes = t.dtype() == DType::i8 ? 8 : 16;
   return t.dim(1) % kOctetElements == 0 && (t.dim(1) <= 1 || t.stride(1) == 1) &&
-         (t.dim(0) <= 1 || t.stride(0) * size % bytes == 0) && reinterpret_cast<uintptr_t>(t.data()) % static_cast<uintptr_t>(bytes) == 0;
+         (t.dim(0) <= 1 || t.stride(0) * size_of(t.dtype()) % bytes == 0) && aligned_to(t.data(), bytes);
 }
 
-bool parameter_aligned(const ConstTensor& t) {
-  return !t || ((t.dim(0) <= 1 || t.stride(0) == 1) && reinterpret_cast<uintptr_t>(t.data()) % 16 == 0);
+bool parameter_fits(const ConstTensor& t, DType dtype) {
+  return !t || ((t.dim(0) <= 1 || t.stride(0) == 1) && aligned_to(t.data(), 16) &&
+                (t.dtype() == dtype || t.dtype() == DType::f32));
 }
 
 }  // namespace octavo::cuda

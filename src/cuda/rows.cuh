@@ -1,10 +1,11 @@
-// Rows in registers: the steps that the norm and quantisation kernels share. A thread holds kOctets octets of its row as
-// floats; octet i of a thread is octet first + i * step of the row, so that neighbouring threads read neighbouring memory.
-// Shape of the launch: reduce.cuh. Padding beyond the width holds zeros, which change no sum and no maximum.
+// Rows in registers: the steps that the norm and quantisation kernels share. A thread holds kRowOctets octets of its row
+// as floats; octet i of a thread is octet first + i * step of the row, so that neighbouring threads read neighbouring
+// memory. Shape of the launch: reduce.cuh. Beyond the width a slice holds zeros, which change no sum and no maximum.
 #pragma once
 #include <cstdint>
 
 #include "core/quantizer.h"
+#include "cuda/launch.h"
 #include "cuda/ptx/grid_dependency.cuh"
 #include "cuda/reduce.cuh"
 #include "cuda/row_split.h"
@@ -15,23 +16,23 @@ namespace octavo::cuda {
 // Where this thread stands.
 struct RowPlace {
   int64_t row;
-  bool exists;   // the last block may have rows to spare; their threads take part in barriers, and read and write nothing
+  bool exists;      // the last block may have rows to spare; their threads take part in barriers, and touch no memory
   int first, step;  // octets (rows in registers) or elements (loops)
 };
 
+template <RowSpan kSpan>
 __device__ __forceinline__ RowPlace row_place(int64_t rows) {
-  const int ranks = ptx::cluster_size(), rank = ptx::cluster_rank();
-  const int64_t row = static_cast<int64_t>(blockIdx.x) / ranks * blockDim.y + threadIdx.y;
-  return {row, row < rows, static_cast<int>(rank * blockDim.x + threadIdx.x), static_cast<int>(ranks * blockDim.x)};
+  if constexpr (kSpan == RowSpan::cluster) {
+    const int64_t row = ptx::cluster_index();
+    return {row, row < rows, static_cast<int>(ptx::cluster_rank() * blockDim.x + threadIdx.x),
+            static_cast<int>(ptx::cluster_size() * blockDim.x)};
+  } else {
+    const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
+    return {row, row < rows, static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)};
+  }
 }
 
-template <int kOctets>
-struct RowSlice {
-  float value[kOctets][kOctet];
-};
-
 // The columns of a thread: octet i starts at column(i), and exists when it is below width.
-template <int kOctets>
 struct Columns {
   RowPlace at;
   int width;
@@ -39,76 +40,155 @@ struct Columns {
   __device__ __forceinline__ bool has(int i) const { return at.exists && column(i) < width; }
 };
 
-// All loads first, then the conversions: kOctets independent loads in flight.
-template <class T, int kOctets>
+struct RowSlice {
+  float value[kRowOctets][kOctet];
+};
+template <class T>
 struct RawSlice {
-  RawOctet<T> octet[kOctets];
+  RawOctet<T> octet[kRowOctets];
 };
 
-template <class T, int kOctets>
-__device__ __forceinline__ RawSlice<T, kOctets> load_raw(const T* row, const Columns<kOctets>& columns) {
-  RawSlice<T, kOctets> raw;
+// Independent loads, all in flight together; converted by unpack once they are needed.
+template <class T>
+__device__ __forceinline__ RawSlice<T> load_raw(const T* row, const Columns& columns) {
+  RawSlice<T> raw;
 #pragma unroll
-  for (int i = 0; i < kOctets; ++i) {
+  for (int i = 0; i < kRowOctets; ++i) {
     raw.octet[i] = {};
     if (columns.has(i)) raw.octet[i] = load_octet(row + columns.column(i));
   }
   return raw;
 }
 
-template <class T, int kOctets>
-__device__ __forceinline__ RowSlice<kOctets> unpack(const RawSlice<T, kOctets>& raw) {
-  RowSlice<kOctets> slice;
+template <class T>
+__device__ __forceinline__ RowSlice unpack(const RawSlice<T>& raw) {
+  RowSlice slice;
 #pragma unroll
-  for (int i = 0; i < kOctets; ++i) unpack(raw.octet[i], slice.value[i]);
+  for (int i = 0; i < kRowOctets; ++i) unpack(raw.octet[i], slice.value[i]);
   return slice;
 }
 
-template <class T, int kOctets>
-__device__ __forceinline__ void store(T* row, const Columns<kOctets>& columns, const RowSlice<kOctets>& slice) {
+template <class T>
+__device__ __forceinline__ void store(T* row, const Columns& columns, const RowSlice& slice) {
 #pragma unroll
-  for (int i = 0; i < kOctets; ++i)
+  for (int i = 0; i < kRowOctets; ++i)
     if (columns.has(i)) store_octet(row + columns.column(i), pack<T>(slice.value[i]));
 }
 
-// u = x + residual rounded to T: stored, and what the norm goes on with.
-template <class T, int kOctets>
-__device__ __forceinline__ void add_residual(RowSlice<kOctets>& slice, const RawSlice<T, kOctets>& residual, T* u,
-                                             const Columns<kOctets>& columns) {
+// x + residual, rounded to T.
+template <class T>
+__device__ __forceinline__ RowSlice rounded_sum(const RawSlice<T>& x, const RawSlice<T>& residual) {
+  RowSlice sum;
 #pragma unroll
-  for (int i = 0; i < kOctets; ++i) {
+  for (int i = 0; i < kRowOctets; ++i) {
     float r[kOctet];
+    unpack(x.octet[i], sum.value[i]);
     unpack(residual.octet[i], r);
 #pragma unroll
-    for (int e = 0; e < kOctet; ++e) slice.value[i][e] += r[e];
-    const RawOctet<T> sum = pack<T>(slice.value[i]);
-    if (columns.has(i)) store_octet(u + columns.column(i), sum);
-    unpack(sum, slice.value[i]);
+    for (int e = 0; e < kOctet; ++e) sum.value[i][e] += r[e];
+    unpack(pack<T>(sum.value[i]), sum.value[i]);
   }
+  return sum;
+}
+
+// The octets of a parameter that belong to a thread: of T, then asked for early; or of f32, then loaded when used.
+template <class T>
+struct ParameterSlice {
+  const RowParameter& parameter;
+  RawSlice<T> early;
+
+  __device__ __forceinline__ ParameterSlice(const RowParameter& p, const Columns& columns) : parameter(p) {
+#pragma unroll
+    for (int i = 0; i < kRowOctets; ++i) {
+      early.octet[i] = {};
+      if ((sizeof(T) == 2 && p.dtype == DTypeOf<T>::value) && columns.has(i))
+        early.octet[i] = load_shared_octet(static_cast<const T*>(p.data) + columns.column(i));
+    }
+  }
+  // apply(octet, values of the parameter)
+  template <class Apply>
+  __device__ __forceinline__ void for_each(const Columns& columns, const Apply& apply) const {
+    float value[kOctet];
+    if (sizeof(T) == 2 && parameter.dtype == DTypeOf<T>::value) {
+#pragma unroll
+      for (int i = 0; i < kRowOctets; ++i) {
+        unpack(early.octet[i], value);
+        apply(i, value);
+      }
+      return;
+    }
+    const auto late = [&] {
+      RawSlice<float> raw;
+#pragma unroll
+      for (int i = 0; i < kRowOctets; ++i) {
+        raw.octet[i] = {};
+        if (columns.has(i)) raw.octet[i] = load_shared_octet(static_cast<const float*>(parameter.data) + columns.column(i));
+      }
+      return raw;
+    }();
+#pragma unroll
+    for (int i = 0; i < kRowOctets; ++i) {
+      unpack(late.octet[i], value);
+      apply(i, value);
+    }
+  }
+};
+
+// sum of f(value) over the slice.
+template <class F>
+__device__ __forceinline__ float sum_over(const RowSlice& slice, const F& f) {
+  float sum = 0.0f;
+#pragma unroll
+  for (int i = 0; i < kRowOctets; ++i)
+#pragma unroll
+    for (int e = 0; e < kOctet; ++e) sum = f(slice.value[i][e], sum);
+  return sum;
 }
 
 __device__ __forceinline__ uint32_t magnitude_bits(float v) { return __float_as_uint(v) & 0x7fffffffu; }
 
 // Largest magnitude of the slice as bits; NaN counts as largest.
-template <int kOctets>
-__device__ __forceinline__ uint32_t largest(const RowSlice<kOctets>& slice) {
+__device__ __forceinline__ uint32_t largest(const RowSlice& slice) {
   uint32_t bits = 0;
 #pragma unroll
-  for (int i = 0; i < kOctets; ++i)
+  for (int i = 0; i < kRowOctets; ++i)
 #pragma unroll
     for (int e = 0; e < kOctet; ++e) bits = max(bits, magnitude_bits(slice.value[i][e]));
   return bits;
 }
 
 // Codes and scale of the row whose largest magnitude is amax_bits.
-template <int kOctets>
-__device__ __forceinline__ void store_quantised(int8_t* codes, float* scale, const Columns<kOctets>& columns,
-                                                const RowSlice<kOctets>& slice, uint32_t amax_bits) {
+__device__ __forceinline__ void store_quantised(int8_t* codes, float* scale, const Columns& columns, const RowSlice& slice,
+                                                uint32_t amax_bits) {
   const RowCoding coding = row_coding(__uint_as_float(amax_bits));
 #pragma unroll
-  for (int i = 0; i < kOctets; ++i)
+  for (int i = 0; i < kRowOctets; ++i)
     if (columns.has(i)) store_codes(codes + columns.column(i), codes_of(slice.value[i], coding.inverse));
   if (columns.at.exists && columns.at.first == 0) *scale = coding.scale;
 }
+
+// The launch of a kernel over rows; every such kernel waits for its predecessor itself.
+inline LaunchShape shape_of_rows(const char* kernel, const RowSplit& split, int64_t rows) {
+  return {.kernel = kernel,
+          .grid = dim3(static_cast<unsigned>(split.grid(rows))),
+          .block = dim3(static_cast<unsigned>(split.threads), static_cast<unsigned>(split.rows_per_block)),
+          .cluster = split.cluster,
+          .overlap = true};
+}
+// The span of a split: run(std::integral_constant<RowSpan, ...>).
+template <class Run>
+void with_span(const RowSplit& split, const Run& run) {
+  if (split.cluster > 1) run(std::integral_constant<RowSpan, RowSpan::cluster>{});
+  else if (split.threads > 32) run(std::integral_constant<RowSpan, RowSpan::block>{});
+  else run(std::integral_constant<RowSpan, RowSpan::lanes>{});
+}
+// The storage type of a float dtype: run(F16{}), run(BF16{}) or run(float{}).
+template <class Run>
+void with_float_type(DType dtype, const Run& run) {
+  if (dtype == DType::f16) run(F16{});
+  else if (dtype == DType::bf16) run(BF16{});
+  else run(float{});
+}
+inline int64_t row_stride(const ConstTensor& t) { return t ? t.stride(0) : 0; }
 
 }  // namespace octavo::cuda

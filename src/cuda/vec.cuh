@@ -137,17 +137,12 @@ __device__ __forceinline__ float rounded(float v) {
   return load_element(&stored);
 }
 
-// Parameters of a row (weight, bias) keep their own dtype: chosen at run time, the same for all threads.
+// A parameter of every row (weight, bias); its dtype is chosen at run time, the same for all threads.
 struct RowParameter {
   const void* data = nullptr;  // [width], or null
   DType dtype = DType::f32;
   int64_t stride = 1;  // elements; octets need 1
 };
-__device__ __forceinline__ void load_parameter_octet(const RowParameter& p, int64_t column, float (&out)[kOctet]) {
-  if (p.dtype == DType::f16) unpack(load_shared_octet(static_cast<const F16*>(p.data) + column), out);
-  else if (p.dtype == DType::bf16) unpack(load_shared_octet(static_cast<const BF16*>(p.data) + column), out);
-  else unpack(load_shared_octet(static_cast<const float*>(p.data) + column), out);
-}
 __device__ __forceinline__ float load_parameter(const RowParameter& p, int64_t column) {
   if (p.dtype == DType::f16) return load_element(static_cast<const F16*>(p.data) + column * p.stride);
   if (p.dtype == DType::bf16) return load_element(static_cast<const BF16*>(p.data) + column * p.stride);

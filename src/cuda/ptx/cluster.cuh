@@ -21,7 +21,23 @@ __device__ __forceinline__ uint32_t cluster_rank() {
   return rank;
 }
 
+// Number of the cluster in the grid: blockIdx.x / cluster_size without the division.
+__device__ __forceinline__ uint32_t cluster_index() {
+  uint32_t index = blockIdx.x;
+#if __CUDA_ARCH__ >= 900
+  asm("mov.u32 %0, %%clusterid.x;" : "=r"(index));
+#endif
+  return index;
+}
+
+// Arrive without ordering any memory: "this block runs".
+__device__ __forceinline__ void cluster_arrive_relaxed() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+#endif
+}
 // Arrive and wait, for every thread of every block of the cluster; orders shared memory of the whole cluster.
+// NOTE: the release also waits for this thread's stores to global memory, so put those after the barrier.
 __device__ __forceinline__ void cluster_arrive() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
