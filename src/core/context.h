@@ -29,6 +29,13 @@ struct DeviceFacts {
 };
 const DeviceFacts& cpu_facts();
 
+// What an op's dispatch chose, for `octavo explain` and messages; reads as the variant's name.
+struct KernelInfo {
+  const char* variant;  // "avx512_vnni"
+  const char* why;      // what the variant asks for, in words
+  operator const char*() const { return variant; }
+};
+
 struct Context {
   Backend backend = Backend::cpu;
   Isa isa = best_isa();          // variants above it are not chosen

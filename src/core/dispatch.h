@@ -18,12 +18,6 @@ struct Variant {
   void (*run)(const Context&, const Args&);
 };
 
-// A row of the table as people see it.
-struct KernelInfo {
-  const char* variant;
-  const char* why;  // what the row asks for; "always" when it asks for nothing
-};
-
 template <class Args, size_t N>
 using VariantTable = std::array<Variant<Args>, N>;
 
@@ -34,6 +28,11 @@ const Variant<Args>& choose(const VariantTable<Args, N>& table, const char* op, 
         (!v.accepts || v.accepts(args, *ctx.facts)))
       return v;
   throw Error(ErrorKind::usage, std::string(op) + ": no variant serves this call on " + ctx.facts->name);
+}
+
+template <class Args>
+KernelInfo kernel_info(const Variant<Args>& v) {
+  return {v.name, v.when ? v.when : "always"};
 }
 
 }  // namespace octavo

@@ -13,6 +13,6 @@ struct EmbeddingArgs {
 
 // Throws Error(usage) naming the argument when shapes, dtypes or an id (CPU) do not fit.
 void embedding(const Context& ctx, const EmbeddingArgs& args);
-const char* embedding_variant(const Context& ctx, const EmbeddingArgs& args);
+KernelInfo embedding_variant(const Context& ctx, const EmbeddingArgs& args);
 
 }  // namespace octavo

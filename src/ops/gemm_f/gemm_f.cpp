@@ -87,9 +87,9 @@ void gemm_f(const Context& ctx, const GemmFArgs& args) {
   choose(kVariants, kOp, ctx, args).run(ctx, args);
 }
 
-const char* gemm_f_variant(const Context& ctx, const GemmFArgs& args) {
+KernelInfo gemm_f_variant(const Context& ctx, const GemmFArgs& args) {
   validate(ctx, args);
-  return choose(kVariants, kOp, ctx, args).name;
+  return kernel_info(choose(kVariants, kOp, ctx, args));
 }
 
 }  // namespace octavo

@@ -12,6 +12,6 @@ struct GemmFArgs {
 };
 
 void gemm_f(const Context& ctx, const GemmFArgs& args);
-const char* gemm_f_variant(const Context& ctx, const GemmFArgs& args);
+KernelInfo gemm_f_variant(const Context& ctx, const GemmFArgs& args);
 
 }  // namespace octavo

@@ -74,9 +74,9 @@ void gemm_w8a16(const Context& ctx, const GemmW8A16Args& args) {
   choose(kVariants, kOp, ctx, args).run(ctx, args);
 }
 
-const char* gemm_w8a16_variant(const Context& ctx, const GemmW8A16Args& args) {
+KernelInfo gemm_w8a16_variant(const Context& ctx, const GemmW8A16Args& args) {
   validate(ctx, args);
-  return choose(kVariants, kOp, ctx, args).name;
+  return kernel_info(choose(kVariants, kOp, ctx, args));
 }
 
 }  // namespace octavo

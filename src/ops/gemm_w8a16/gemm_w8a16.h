@@ -14,6 +14,6 @@ struct GemmW8A16Args {
 };
 
 void gemm_w8a16(const Context& ctx, const GemmW8A16Args& args);
-const char* gemm_w8a16_variant(const Context& ctx, const GemmW8A16Args& args);
+KernelInfo gemm_w8a16_variant(const Context& ctx, const GemmW8A16Args& args);
 
 }  // namespace octavo

@@ -100,9 +100,9 @@ void gemm_w8a8(const Context& ctx, const GemmW8A8Args& args) {
   choose(kVariants, kOp, ctx, args).run(ctx, args);
 }
 
-const char* gemm_w8a8_variant(const Context& ctx, const GemmW8A8Args& args) {
+KernelInfo gemm_w8a8_variant(const Context& ctx, const GemmW8A8Args& args) {
   validate(ctx, args);
-  return choose(kVariants, kOp, ctx, args).name;
+  return kernel_info(choose(kVariants, kOp, ctx, args));
 }
 
 }  // namespace octavo

@@ -23,6 +23,6 @@ struct GemmW8A8Args {
 // Bytes of ctx.workspace that the call needs; 0 for most variants.
 int64_t gemm_w8a8_workspace_bytes(const Context& ctx, const GemmW8A8Args& args);
 void gemm_w8a8(const Context& ctx, const GemmW8A8Args& args);
-const char* gemm_w8a8_variant(const Context& ctx, const GemmW8A8Args& args);
+KernelInfo gemm_w8a8_variant(const Context& ctx, const GemmW8A8Args& args);
 
 }  // namespace octavo

@@ -153,8 +153,8 @@ void kv_append(const Context& ctx, const KvAppendArgs& args) {
   choose(kVariants, kOp, ctx, args).run(ctx, args);
 }
 
-const char* kv_append_variant(const Context& ctx, const KvAppendArgs& args) {
-  return choose(kVariants, kOp, ctx, args).name;
+KernelInfo kv_append_variant(const Context& ctx, const KvAppendArgs& args) {
+  return kernel_info(choose(kVariants, kOp, ctx, args));
 }
 
 }  // namespace octavo

@@ -14,6 +14,6 @@ struct KvAppendArgs {
 };
 
 void kv_append(const Context& ctx, const KvAppendArgs& args);
-const char* kv_append_variant(const Context& ctx, const KvAppendArgs& args);
+KernelInfo kv_append_variant(const Context& ctx, const KvAppendArgs& args);
 
 }  // namespace octavo

@@ -70,9 +70,9 @@ void quantize_rows(const Context& ctx, const QuantizeRowsArgs& args) {
   choose(kVariants, kOp, ctx, args).run(ctx, args);
 }
 
-const char* quantize_rows_variant(const Context& ctx, const QuantizeRowsArgs& args) {
+KernelInfo quantize_rows_variant(const Context& ctx, const QuantizeRowsArgs& args) {
   validate(ctx, args);
-  return choose(kVariants, kOp, ctx, args).name;
+  return kernel_info(choose(kVariants, kOp, ctx, args));
 }
 
 }  // namespace octavo

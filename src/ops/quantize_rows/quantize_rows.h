@@ -14,6 +14,6 @@ struct QuantizeRowsArgs {
 };
 
 void quantize_rows(const Context& ctx, const QuantizeRowsArgs& args);
-const char* quantize_rows_variant(const Context& ctx, const QuantizeRowsArgs& args);
+KernelInfo quantize_rows_variant(const Context& ctx, const QuantizeRowsArgs& args);
 
 }  // namespace octavo

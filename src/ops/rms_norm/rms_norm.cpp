@@ -82,9 +82,9 @@ void rms_norm(const Context& ctx, const RmsNormArgs& args) {
   choose(kVariants, kOp, ctx, args).run(ctx, args);
 }
 
-const char* rms_norm_variant(const Context& ctx, const RmsNormArgs& args) {
+KernelInfo rms_norm_variant(const Context& ctx, const RmsNormArgs& args) {
   validate(ctx, args);
-  return choose(kVariants, kOp, ctx, args).name;
+  return kernel_info(choose(kVariants, kOp, ctx, args));
 }
 
 }  // namespace octavo

@@ -19,6 +19,6 @@ struct RmsNormArgs {
 };
 
 void rms_norm(const Context& ctx, const RmsNormArgs& args);
-const char* rms_norm_variant(const Context& ctx, const RmsNormArgs& args);
+KernelInfo rms_norm_variant(const Context& ctx, const RmsNormArgs& args);
 
 }  // namespace octavo

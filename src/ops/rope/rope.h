@@ -18,6 +18,6 @@ struct RopeArgs {
 };
 
 void rope(const Context& ctx, const RopeArgs& args);
-const char* rope_variant(const Context& ctx, const RopeArgs& args);
+KernelInfo rope_variant(const Context& ctx, const RopeArgs& args);
 
 }  // namespace octavo

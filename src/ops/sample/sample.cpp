@@ -286,6 +286,6 @@ void sample(const Context& ctx, const SampleArgs& args) {
   choose(kVariants, kOp, ctx, args).run(ctx, args);
 }
 
-const char* sample_variant(const Context& ctx, const SampleArgs& args) { return choose(kVariants, kOp, ctx, args).name; }
+KernelInfo sample_variant(const Context& ctx, const SampleArgs& args) { return kernel_info(choose(kVariants, kOp, ctx, args)); }
 
 }  // namespace octavo

@@ -28,6 +28,6 @@ struct SampleArgs {
 
 int64_t sample_workspace_bytes(const Context& ctx, const SampleArgs& args);
 void sample(const Context& ctx, const SampleArgs& args);
-const char* sample_variant(const Context& ctx, const SampleArgs& args);
+KernelInfo sample_variant(const Context& ctx, const SampleArgs& args);
 
 }  // namespace octavo

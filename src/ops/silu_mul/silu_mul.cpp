@@ -88,9 +88,9 @@ void silu_mul(const Context& ctx, const SiluMulArgs& args) {
   choose(kVariants, kOp, ctx, args).run(ctx, args);
 }
 
-const char* silu_mul_variant(const Context& ctx, const SiluMulArgs& args) {
+KernelInfo silu_mul_variant(const Context& ctx, const SiluMulArgs& args) {
   validate(ctx, args);
-  return choose(kVariants, kOp, ctx, args).name;
+  return kernel_info(choose(kVariants, kOp, ctx, args));
 }
 
 }  // namespace octavo

@@ -16,6 +16,6 @@ struct SiluMulArgs {
 };
 
 void silu_mul(const Context& ctx, const SiluMulArgs& args);
-const char* silu_mul_variant(const Context& ctx, const SiluMulArgs& args);
+KernelInfo silu_mul_variant(const Context& ctx, const SiluMulArgs& args);
 
 }  // namespace octavo
