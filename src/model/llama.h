@@ -37,7 +37,8 @@ struct Batch {
 
 // Which variant of an op serves a call of the model.
 struct KernelChoice {
-  std::string op, what, shape, variant;  // "gemm_w8a8", "q, k, v", "256x512x256", "avx2"
+  std::string op, what, shape;  // "gemm_w8a8", "q, k, v", "256x512x256"
+  std::string variant, why;     // "avx2", "always"
 };
 
 class LlamaModel {
