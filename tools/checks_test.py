@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The checks can fail: every rule finds the violation planted for it, and a clean tree passes."""
+import re
 import shutil
 import subprocess
 import tempfile
@@ -199,6 +200,32 @@ class Stripping(unittest.TestCase):
         self.assertNotIn("asm", code)
         self.assertIn("1'000;", code)
         self.assertIn("f(", code)
+
+
+class DevScript(unittest.TestCase):
+    """./dev answers from any folder; what is used wrongly ends with 2 and one line that says why."""
+    DEV = Path(__file__).resolve().parent.parent / "dev"
+
+    def run_dev(self, *arguments):
+        return subprocess.run([str(self.DEV), *arguments], cwd="/", capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+    def test_help_names_every_command(self):
+        shown = self.run_dev("help")
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        handled = re.findall(r"^  ([a-z |]+)\) ", self.DEV.read_text().partition("case $command in")[2], re.M)
+        commands = {word for alternatives in handled for word in alternatives.split(" | ")} - {"help"}
+        self.assertGreater(len(commands), 10)
+        for command in commands:
+            self.assertIn(f"\n  {command} ", shown.stdout)
+
+    def test_wrong_use(self):
+        for arguments, words in [(["fly"], "unknown command 'fly'"), (["test", "--fast"], "unknown option --fast"),
+                                 (["bench"], "which op?"), (["build", "nowhere"], "no preset 'nowhere'"),
+                                 (["fuzz", "x"], "./dev fuzz NAME SECONDS"), (["fuzz", "nothing", "1"], "no tests/fuzz/nothing_fuzz.cpp"),
+                                 (["setup", "--all"], "unknown option --all"), (["-j", "many"], "-j needs a number")]:
+            result = self.run_dev(*arguments)
+            self.assertEqual(result.returncode, 2, (arguments, result.stderr))
+            self.assertIn(words, result.stderr.splitlines()[-1])
 
 
 if __name__ == "__main__":
