@@ -14,11 +14,13 @@ namespace octavo {
 namespace json_sax {
 
 void Handler::fail(const std::string& problem) const {
-  const std::string_view before = text_.substr(0, static_cast<size_t>(position_ - text_.data()));
+  const auto read = static_cast<size_t>(position_ - text_.data());
+  const std::string_view before =
+      text_.substr(0, read == 0 ? 0 : read - 1);  // the place is that of the last character read
   const auto line = 1 + std::count(before.begin(), before.end(), '\n');
   const size_t line_start = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
-  throw Error(ErrorKind::bad_model,
-              fmt::format("{}: line {}, column {}: {}", name_, line, before.size() - line_start, problem));
+  throw Error(ErrorKind::bad_model, fmt::format("{}: line {}, column {}: {}", name_, line,
+                                                before.size() - line_start + 1, problem));
 }
 
 bool Handler::parse_error(size_t, const std::string&, const nlohmann::json::exception& e) {

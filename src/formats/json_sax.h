@@ -63,6 +63,8 @@ class Handler {
 template <class Derived>
 void parse(Derived& handler) {
   const std::string_view text = handler.text_;
+  // NOTE: nlohmann takes a NUL byte for the end of its input and would leave what follows unread.
+  if (text.find('\0') != text.npos) handler.fail("not valid JSON: it holds a NUL byte");
   const char** position = &handler.position_;
   nlohmann::json::sax_parse(TrackedIterator(text.data(), position),
                             TrackedIterator(text.data() + text.size(), position), &handler);
