@@ -45,6 +45,10 @@ __device__ __forceinline__ RawOctet<T> load_shared_octet(const T* p) {
   else
     return {{ptx::load_cached(words)}};
 }
+template <>
+__device__ __forceinline__ RawOctet<int8_t> load_shared_octet<int8_t>(const int8_t* p) {
+  return load_octet(p);
+}
 
 __device__ __forceinline__ void unpack_pair(uint32_t pair, F16, float* out) {
   const float2 f = __half22float2(reinterpret_cast<const __half2&>(pair));

@@ -9,6 +9,9 @@
 #include "core/thread_pool.h"
 #include "ops/embedding/embedding_ref.h"
 #include "ops/embedding/embedding_simd.h"
+#if defined(OCTAVO_CUDA)
+#include "ops/embedding/embedding_cuda.h"
+#endif
 
 namespace octavo {
 namespace {
@@ -84,6 +87,10 @@ bool widens_to_f32(const EmbeddingArgs& a, const DeviceFacts&) {
 #endif
 
 constexpr auto kVariants = std::to_array<Variant<EmbeddingArgs>>({
+#if defined(OCTAVO_CUDA)
+  {"cuda_octets", Backend::cuda, Isa::reference, embedding_fits_octets, "aligned rows of 8n elements", embedding_octets},
+      {"cuda_elements", Backend::cuda, Isa::reference, nullptr, "always", embedding_elements},
+#endif
   {"copy", Backend::cpu, Isa::reference, same_dtype, "table and out of one type", run_copy},
 #if defined(__x86_64__)
       {"avx512",

@@ -51,10 +51,11 @@ TEST(EmbeddingVariant, IsChosenByTypes) {
   for (const Isa isa : kAllIsas) {
     Context ctx;
     ctx.isa = isa;
-    EXPECT_STREQ(embedding_variant(ctx, {.table = f32.view(), .ids = ids.view(), .out = f32.view()}), "copy");
-    EXPECT_STREQ(embedding_variant(ctx, {.table = bf16.view(), .ids = ids.view(), .out = f32.view()}),
+    EXPECT_STREQ(embedding_variant(ctx, {.table = f32.view(), .ids = ids.view(), .out = f32.view()}).variant,
+                 "copy");
+    EXPECT_STREQ(embedding_variant(ctx, {.table = bf16.view(), .ids = ids.view(), .out = f32.view()}).variant,
                  name_of(isa));
-    EXPECT_STREQ(embedding_variant(ctx, {.table = bf16.view(), .ids = ids.view(), .out = out16.view()}),
+    EXPECT_STREQ(embedding_variant(ctx, {.table = bf16.view(), .ids = ids.view(), .out = out16.view()}).variant,
                  "reference");
   }
 }

@@ -7,6 +7,9 @@
 #include "core/thread_pool.h"
 #include "ops/quantize_rows/quantize_rows_ref.h"
 #include "ops/quantize_rows/quantize_rows_simd.h"
+#if defined(OCTAVO_CUDA)
+#include "ops/quantize_rows/quantize_rows_cuda.h"
+#endif
 
 namespace octavo {
 namespace {
@@ -56,6 +59,10 @@ void run_rows(const Context& ctx, const QuantizeRowsArgs& a) {
 #endif
 
 constexpr auto kVariants = std::to_array<Variant<QuantizeRowsArgs>>({
+#if defined(OCTAVO_CUDA)
+  {"cuda_registers", Backend::cuda, Isa::reference, quantize_rows_fits_registers, "aligned rows of 8n elements, up to 16,384 (sm_90: 131,072)", quantize_rows_registers},
+      {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", quantize_rows_loop},
+#endif
 #if defined(__x86_64__)
   {"avx512", Backend::cpu, Isa::avx512, nullptr, "always", run_rows<avx512::quantize_row>},
       {"avx2", Backend::cpu, Isa::avx2, nullptr, "always", run_rows<avx2::quantize_row>},

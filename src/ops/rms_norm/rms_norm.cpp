@@ -7,6 +7,9 @@
 #include "core/thread_pool.h"
 #include "ops/rms_norm/rms_norm_ref.h"
 #include "ops/rms_norm/rms_norm_simd.h"
+#if defined(OCTAVO_CUDA)
+#include "ops/rms_norm/rms_norm_cuda.h"
+#endif
 
 namespace octavo {
 namespace {
@@ -68,6 +71,10 @@ bool all_f32(const RmsNormArgs& a, const DeviceFacts&) {
 #endif
 
 constexpr auto kVariants = std::to_array<Variant<RmsNormArgs>>({
+#if defined(OCTAVO_CUDA)
+  {"cuda_registers", Backend::cuda, Isa::reference, rms_norm_fits_registers, "aligned rows of 8n elements, up to 16,384 (sm_90: 131,072)", rms_norm_registers},
+      {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", rms_norm_loop},
+#endif
 #if defined(__x86_64__)
   {"avx512", Backend::cpu, Isa::avx512, all_f32, "x and weight f32", run_rows<avx512::rms_norm_row>},
       {"avx2", Backend::cpu, Isa::avx2, all_f32, "x and weight f32", run_rows<avx2::rms_norm_row>},

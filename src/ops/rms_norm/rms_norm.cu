@@ -147,9 +147,9 @@ bool rms_norm_fits_registers(const RmsNormArgs& a, const DeviceFacts& facts) {
          octets_aligned(a.u) && octets_aligned(a.y) && octets_aligned(a.y_codes) && parameter_fits(a.weight, a.x.dtype());
 }
 
-void rms_norm_registers(const Context& ctx, const RmsNormArgs& a) { rms_norm_registers(ctx, a, split_row(a.x.dim(1))); }
+void rms_norm_registers(const Context& ctx, const RmsNormArgs& a) { rms_norm_with_split(ctx, a, split_row(a.x.dim(1))); }
 
-void rms_norm_registers(const Context& ctx, const RmsNormArgs& a, const RowSplit& split) {
+void rms_norm_with_split(const Context& ctx, const RmsNormArgs& a, const RowSplit& split) {
   if (a.x.numel() == 0) return;
   const LaunchShape shape = shape_of_rows("rms_norm_in_registers", split, a.x.dim(0));
   with_float_type(a.x.dtype(), [&]<class T>(T) {

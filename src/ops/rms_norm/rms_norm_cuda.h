@@ -7,7 +7,7 @@ namespace octavo {
 
 bool rms_norm_fits_registers(const RmsNormArgs& args, const DeviceFacts& facts);
 void rms_norm_registers(const Context& ctx, const RmsNormArgs& args);
-void rms_norm_registers(const Context& ctx, const RmsNormArgs& args, const cuda::RowSplit& split);  // for benches
+void rms_norm_with_split(const Context& ctx, const RmsNormArgs& args, const cuda::RowSplit& split);  // for benches
 void rms_norm_loop(const Context& ctx, const RmsNormArgs& args);
 
 }  // namespace octavo

@@ -34,9 +34,9 @@ TEST(RmsNormVariant, IsChosenByDtypeAndInstructionSet) {
   Context ctx;
   for (const Isa isa : kAllIsas) {
     ctx.isa = isa;
-    EXPECT_STREQ(rms_norm_variant(ctx, {.x = x.view(), .weight = weight.view(), .y = x.view()}),
+    EXPECT_STREQ(rms_norm_variant(ctx, {.x = x.view(), .weight = weight.view(), .y = x.view()}).variant,
                  name_of(isa));
-    EXPECT_STREQ(rms_norm_variant(ctx, {.x = half.view(), .weight = weight.view(), .y = half.view()}),
+    EXPECT_STREQ(rms_norm_variant(ctx, {.x = half.view(), .weight = weight.view(), .y = half.view()}).variant,
                  "reference");
   }
 }

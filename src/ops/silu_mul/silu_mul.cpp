@@ -5,6 +5,9 @@
 #include "core/thread_pool.h"
 #include "ops/silu_mul/silu_mul_ref.h"
 #include "ops/silu_mul/silu_mul_simd.h"
+#if defined(OCTAVO_CUDA)
+#include "ops/silu_mul/silu_mul_cuda.h"
+#endif
 
 namespace octavo {
 namespace {
@@ -64,6 +67,10 @@ bool contiguous_f32(const SiluMulArgs& a, const DeviceFacts&) {
 #endif
 
 constexpr auto kVariants = std::to_array<Variant<SiluMulArgs>>({
+#if defined(OCTAVO_CUDA)
+  {"cuda_octets", Backend::cuda, Isa::reference, silu_mul_fits_octets, "aligned rows of 8n elements, separate, concatenated or interleaved", silu_mul_octets},
+      {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", silu_mul_loop},
+#endif
 #if defined(__x86_64__)
   {"avx512",
    Backend::cpu,
