@@ -19,6 +19,9 @@ struct ErrorStats {
 ErrorStats error_stats(const std::vector<double>& y, const std::vector<double>& r);
 std::vector<double> values(const HostTensor& t);
 
+// a of the rule below: twice the largest error of storing r through an addition in `out`.
+double rounding_slack(const std::vector<double>& r, DType out);
+
 // max|y-r| <= 2 max|p-r| + a, mean|y-r| <= 1.25 mean|p-r| + a/8, a = 2 max|((r+0.3)-0.3) - r| in out's dtype, and NMSE
 // below the cap. Returns an empty string when all hold; otherwise the numbers. Zero elements, or a NaN in r where none
 // was declared, is a failure of the test itself and is said so.

@@ -38,6 +38,10 @@ class HostTensor {
   std::string damage() const;
   std::vector<uint8_t> bytes() const;  // of the logical elements, for bitwise comparison
 
+  // The whole allocation, canaries included, and where the first element lies in it: to copy it to a device and back.
+  const Buffer& memory() const { return memory_; }
+  int64_t first_offset() const { return first_ - memory_.as<uint8_t>(); }
+
  private:
   static constexpr int64_t kCanary = 4096;
   uint8_t* element(int64_t i) const;

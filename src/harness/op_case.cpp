@@ -102,9 +102,9 @@ CaseResult judge(const OpCase& c, const std::vector<HostTensor>& before, const s
       out.digest = digest_of(after[i]);
     } else if (arg.judge == Judge::floats) {
       const auto y = values(after[i]), r = values(value_args[i]);
-      out.errors = error_stats(y, r);
-      if (!r.empty())
-        out.problem = check_float_rule(y, r, values(plain_args[i]), {arg.dtype, arg.nmse_cap, c.nan_declared});
+      const auto p = values(plain_args[i]);
+      out.errors = error_stats(y, r), out.plain = error_stats(p, r), out.slack = rounding_slack(r, arg.dtype);
+      if (!r.empty()) out.problem = check_float_rule(y, r, p, {arg.dtype, arg.nmse_cap, c.nan_declared});
     } else if (arg.judge == Judge::codes) {
       out = judge_codes(after[i], after[i + 1], values(value_args[i]));
     }

@@ -4,6 +4,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/context.h"
@@ -47,6 +48,8 @@ struct OpCase {
   // values there (for codes: the value before quantisation; their scale argument is then not written).
   std::function<void(CaseTensors)> reference;
   std::function<void(CaseTensors)> plain;  // the same in plain fp32 with the true dtypes; needed for `floats` only
+  std::function<std::string(const Context&, CaseTensors)> variant;      // what dispatch chooses; for benches
+  std::vector<std::pair<std::string, int64_t>> shape;                   // {"M", 1}, ...; for benches
   int64_t bytes = 0;  // the fewest bytes the call must move: each input read once, each output written once
   int64_t ops = 0;    // multiply-adds counted as two
   bool perf = false;  // a case of the bench
@@ -57,6 +60,8 @@ struct OutputResult {
   std::string name;
   std::string problem;  // empty: passed
   ErrorStats errors;    // floats and codes (codes: in steps)
+  ErrorStats plain;     // floats: of the plain version
+  double slack = 0;     // floats: a of the rule
   std::string digest;   // exact: hex FNV-1a 64 of the bytes, NaN made canonical
 };
 struct CaseResult {
