@@ -5,7 +5,7 @@
 
 DIR holds children.txt.xz, prose.txt.xz (books, each ended by a line <|endoftext|>) and MANIFEST.json (their titles).
 Steps: clean the text, train a byte-level BPE, train a small Llama (AdamW, warmup, constant rate on every book, then linear
-decay mostly on the children's books), store bf16 weights, check them with transformers, and write the model card.
+decay with more of the children's books), store bf16 weights, check them with transformers, and write the model card.
 Every number in the card comes from training.json, which the run writes; `--card-only` rewrites the card from it.
 """
 import argparse
@@ -121,7 +121,7 @@ def prepare(folder, cache, vocab_size):
             rows = [np.asarray(e.ids, np.uint16) for e in tokenizer.encode_batch(docs)]
             tokens[name] = np.concatenate(rows + [np.zeros(1, np.uint16)])
             size[name] = sum(len(d.encode()) for d in docs)
-            (cache / f"{name}.txt").write_text("\n\n".join(docs) + "\n")
+        (cache / "held_children.txt").write_text("\n\n".join(documents["held_children"]) + "\n")
         np.savez_compressed(cache / "tokens.npz", **tokens)
         write_json(cache / "prepared.json", dict(bytes_in=size, tokenizers=tokenizers.__version__))
     prepared = json.loads((cache / "prepared.json").read_text())
@@ -226,7 +226,7 @@ class Llama(nn.Module):
 # ---- training -----------------------------------------------------------------------------------------------------------
 
 DECAY_FROM = 0.7       # of the steps: constant rate before, linear decay to 0 after
-SIMPLE_SHARE = 0.75    # of the rows in the decay phase come from the children's books, the rest from everything
+SIMPLE_SHARE = 0.75    # of the rows in the decay phase come from the simpler children's books, the rest from everything
 WARMUP = 200
 WINDOWS = 48           # held-out windows per split while training; all of them at the end
 
@@ -261,9 +261,8 @@ def train(a, shape, tokens, device):
     while total is None or step < total:
         done = 0.0 if total is None else step / total
         rate = a.lr * min(1.0, (step + 1) / WARMUP, (1 - done) / (1 - DECAY_FROM))
-        limit = torch.full((a.batch,), len(pool), device=device)
-        if done >= DECAY_FROM:
-            limit[torch.rand(a.batch, device=device) < SIMPLE_SHARE] = len(data["simple"])
+        simple = torch.rand(a.batch, device=device) < (SIMPLE_SHARE if done >= DECAY_FROM else 0.0)
+        limit = torch.where(simple, len(data["simple"]), len(pool))
         start = (torch.rand(a.batch, device=device, dtype=torch.float64) * (limit - shape.context - 1)).long()
         rows = pool[start[:, None] + span]
         with autocast:
@@ -295,6 +294,7 @@ def train(a, shape, tokens, device):
     model.load_state_dict({k: v.bfloat16().float() for k, v in model.state_dict().items()})  # as stored
     torch.set_float32_matmul_precision("highest")
     final = {k: held_out_loss(model, data[k], shape.context) for k in ("held_children", "held_prose")}
+    print("held-out perplexity", {k: round(math.exp(v), 3) for k, v in final.items()}, flush=True)
     return model, dict(steps=step, tokens=step * a.batch * shape.context, seconds=seconds, log=log, final=final)
 
 
@@ -309,6 +309,7 @@ def write_folder(out, model, tokenizer, cache):
     out.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{k}": v.to("cpu", torch.bfloat16).contiguous() for k, v in model.state_dict().items()}
     save_file(tensors, str(out / "model.safetensors"), metadata={"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)
     write_json(out / "config.json", dict(
         architectures=["LlamaForCausalLM"], model_type="llama", vocab_size=s.vocab, hidden_size=s.hidden, intermediate_size=s.ffn,
         num_hidden_layers=s.layers, num_attention_heads=s.heads, num_key_value_heads=s.kv_heads, head_dim=s.head_dim, hidden_act="silu",
@@ -345,8 +346,9 @@ def curve_svg(log, decay_tokens):
     """Loss against tokens seen, as a small SVG."""
     width, height, left, top, right, bottom = 640, 320, 50, 15, 15, 40
     x_max = log[-1][1]
-    values = [v for row in log for v in row[2:] if v < 5.0]
-    low, high = math.floor(min(values) * 10) / 10, math.ceil(max(values) * 10) / 10
+    values = [v for row in log for v in row[2:]]
+    low, high = math.floor(min(values) * 10) / 10, min(5.0, math.ceil(max(values) * 10) / 10)
+    high = max(high, low + 0.5)
 
     def x(t):
         return left + (width - left - right) * t / x_max
@@ -377,6 +379,10 @@ def model_card(r, texts):
     held = "\n".join(
         f"| {label} | {n[k]:,} | {math.exp(r['final'][k]):.2f} | {r['final'][k] / math.log(2) * n[k] / byte_count[k]:.3f} |"
         for k, label in (("held_children", "children's"), ("held_prose", "grown-ups'")))
+    runs = "\n".join(
+        f"| {label} | {x['tokens'] / 1e6:.0f} M | {x['lr']:g} | {x['dropout']:g} | {1 - x['decay_from']:.0%} | {x['simple_share']:.0%} | "
+        f"{math.exp(x['final']['held_children']):.1f} | {math.exp(x['final']['held_prose']):.1f} |"
+        for label, x in [("this one", r)] + [("not chosen", x) for x in r.get("other_runs", [])])
     quoted = "\n\n".join("> " + t.strip().replace("\n", "\n> ") + " [...]" for t in texts)
     return f"""# octavo's built-in model
 
@@ -390,10 +396,10 @@ A Llama of {r['parameters'] / 1e6:.2f} M parameters that continues English prose
 | tokenizer | byte-level BPE of our own, vocabulary {s.vocab}, pre-tokenizer pattern of Llama 3; `{EOT}` (id 0) begins and ends a text |
 | data | {n['simple'] + n['rest']:,} training tokens ({(byte_count['simple'] + byte_count['rest']) / 1e6:.1f} MB after cleaning); {n['held_children'] + n['held_prose']:,} held out |
 | trained on | {r['tokens'] / 1e6:.0f} M tokens = {r['tokens'] / (n['simple'] + n['rest']):.0f} passes; {r['steps']} steps of {r['batch']} x {s.context} tokens |
-| recipe | AdamW (0.9, 0.95), rate {r['lr']:g}, weight decay 0.1, clip 1, dropout {r['dropout']:g}, bf16 autocast; warmup {WARMUP} steps; the last {1 - DECAY_FROM:.0%} decays to 0 with {SIMPLE_SHARE:.0%} of the rows from the simpler children's books |
+| recipe | AdamW (0.9, 0.95), rate {r['lr']:g}, weight decay 0.1, clip 1, dropout {r['dropout']:g}, bf16 autocast; warmup {WARMUP} steps; the last {1 - r['decay_from']:.0%} decays to 0 with {r['simple_share']:.0%} of the rows from the simpler children's books, the others from everything |
 | machine, time | {r['gpu']}, {r['seconds'] / 60:.1f} minutes of training |
 | versions | {', '.join(f'{k} {v}' for k, v in r['versions'].items())} |
-| command | `{r['command']}` |
+| command | `{r['command']}`; the cache folder already held the cleaned text and the tokenizer, made by the same script from `--text` |
 
 ## Data and licence
 
@@ -409,7 +415,7 @@ Whole books that training never saw: {', '.join(sorted(HELD_OUT))}. The stored b
 |---|---|---|---|
 {held}
 
-`heldout.txt` is the beginning of the first of them.
+`heldout.txt` is the beginning of *The Story of Doctor Dolittle* (1920), to measure accuracy on.
 
 ## Loss
 
@@ -420,6 +426,14 @@ Whole books that training never saw: {', '.join(sorted(HELD_OUT))}. The stored b
 {rows}
 
 (nats a token; while training, over the first {WINDOWS} held-out windows of each split, in bf16)
+
+The decay phase lowers the loss on what it trains on and raises it a little on held-out books: the model settles on the voice of
+the children's books. That is the point: to our reading it writes better, and
+greedy decoding loops later. All runs but a half-minute check, with their held-out perplexities:
+
+| run | tokens | rate | dropout | decay phase | simpler books in it | children's | grown-ups' |
+|---|---|---|---|---|---|---|---|
+{runs}
 
 ## Limits
 
@@ -450,6 +464,8 @@ def main():
     p.add_argument("--dropout", type=float, default=0.1)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--no-compile", dest="compile", action="store_false")
+    p.add_argument("--other-runs", type=Path, nargs="*", default=[], help="training.json of runs not chosen, for the card")
+    p.add_argument("--no-card", action="store_true", help="stop after the weights; --card-only writes the card later")
     p.add_argument("--card-only", action="store_true", help="rewrite generation_config.json and the card from training.json")
     a = p.parse_args()
     if not a.card_only:
@@ -462,13 +478,17 @@ def main():
         write_folder(a.out, model, tokenizer, a.cache)
         write_json(a.out / "training.json", dict(
             shape=asdict(shape), parameters=sum(p.numel() for p in model.parameters()), batch=a.batch, lr=a.lr, dropout=a.dropout, seed=a.seed,
-            tokens_in={k: len(v) for k, v in tokens.items()}, bytes_in=prepared["bytes_in"],
+            decay_from=DECAY_FROM, simple_share=SIMPLE_SHARE, tokens_in={k: len(v) for k, v in tokens.items()}, bytes_in=prepared["bytes_in"],
             gpu=torch.cuda.get_device_name() if device.type == "cuda" else "CPU", command=shlex.join(["python3", *sys.argv]),
             versions=dict(torch=torch.__version__, tokenizers=prepared["tokenizers"]), **result))
+    if a.no_card:
+        return
     write_generation(a.out)
     r = json.loads((a.out / "training.json").read_text())
-    print({k: round(math.exp(v), 3) for k, v in r["final"].items()}, f"{r['parameters']} parameters", flush=True)
-    (a.out / "loss.svg").write_text(curve_svg(r["log"], r["tokens"] * DECAY_FROM))
+    if a.other_runs:
+        r["other_runs"] = [{k: v for k, v in json.loads(f.read_text()).items() if k not in ("log", "shape")} for f in a.other_runs]
+        write_json(a.out / "training.json", r)
+    (a.out / "loss.svg").write_text(curve_svg(r["log"], r["tokens"] * r["decay_from"]))
     (a.out / "README.md").write_text(model_card(r, sample(a.out)))
     print((a.out / "README.md").read_text(), flush=True)
 
