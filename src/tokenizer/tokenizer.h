@@ -21,8 +21,10 @@ struct EncodeOptions {
   bool parse_special = true;       // false: special tokens spelled in the text are ordinary text (untrusted input)
 };
 
-struct TokenizerParts;
-class DecoderState;
+namespace tokenizer {
+struct Parts;
+class DecoderChain;
+}  // namespace tokenizer
 
 // Immutable after load; every const member may be called from several threads at once.
 class Tokenizer {
@@ -48,11 +50,12 @@ class Tokenizer {
   std::optional<int32_t> eos_id() const;
   std::optional<int32_t> unk_id() const;
   std::optional<int32_t> pad_id() const;
+  const std::vector<std::string>& warnings() const;         // of load: what is odd but has a defined meaning
 
  private:
   friend class StreamDecoder;
-  explicit Tokenizer(std::shared_ptr<const TokenizerParts> parts) : parts_(std::move(parts)) {}
-  std::shared_ptr<const TokenizerParts> parts_;  // shared with stream decoders, which may outlive the tokenizer
+  explicit Tokenizer(std::shared_ptr<const tokenizer::Parts> parts) : parts_(std::move(parts)) {}
+  std::shared_ptr<const tokenizer::Parts> parts_;  // shared with stream decoders, which may outlive the tokenizer
 };
 
 // Incremental detokeniser: the texts returned by push(), in order, and by finish() form exactly decode() of all ids.
@@ -68,9 +71,9 @@ class StreamDecoder {
   std::string finish();          // the rest; afterwards the decoder starts a new text
 
  private:
-  std::shared_ptr<const TokenizerParts> parts_;
+  std::shared_ptr<const tokenizer::Parts> parts_;
   bool skip_special_;
-  std::unique_ptr<DecoderState> state_;
+  std::unique_ptr<tokenizer::DecoderChain> chain_;
 };
 
 }  // namespace octavo

@@ -1,0 +1,181 @@
+#include "tokenizer/bpe.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tokenizer/bpe_merge.h"
+#include "tokenizer/byte_level.h"
+#include "tokenizer/word_cache.h"
+
+namespace octavo::tokenizer {
+namespace {
+
+struct BpeScratch : ModelScratch {
+  WordCache cache;
+  MergeScratch merge;
+  std::vector<int32_t> symbols;
+};
+
+std::string byte_token(int byte) { return fmt::format("<0x{:02X}>", byte); }
+
+}  // namespace
+
+void MergeTable::reserve(size_t merges) {
+  size_t slots = 2;
+  while (slots < 2 * merges + 2) slots *= 2;
+  slots_.assign(slots, {});
+  mask_ = slots - 1;
+}
+
+void MergeTable::set(int32_t left, int32_t right, Merge merge) {
+  const uint64_t key = key_of(left, right);
+  size_t i = slot_of(key);
+  while (slots_[i].key != kEmpty && slots_[i].key != key) i = (i + 1) & mask_;
+  slots_[i] = {key, merge};
+}
+
+BpeModel::BpeModel(const JsonNode& node) {
+  if (node.has("dropout")) {
+    const nlohmann::json& dropout = node.child("dropout").json();
+    if (!dropout.is_number() || dropout.get<double>() != 0.0)
+      node.child("dropout").fail("is " + dropout.dump() + ": encoding at random is not supported, set it to null");
+  }
+  fuse_unk_ = node.boolean_or("fuse_unk", false);
+  byte_fallback_ = node.boolean_or("byte_fallback", false);
+  ignore_merges_ = node.boolean_or("ignore_merges", false);
+  unk_token_ = node.string_or("unk_token", "");
+  prefix_ = node.string_or("continuing_subword_prefix", "");
+  suffix_ = node.string_or("end_of_word_suffix", "");
+
+  const JsonNode vocab = node.child("vocab");
+  vocab.expect_object();
+  for (const auto& [text, id] : vocab.json().items())
+    vocabulary_.add(text, JsonNode(id, vocab.file(), vocab.path() + "." + text).integer(0, kLargestId), vocab);
+  if (!unk_token_.empty()) unk_id_ = vocabulary_.find(unk_token_);
+  if (byte_fallback_) find_byte_tokens(vocab);
+  read_merges(node.child("merges"));
+}
+
+void BpeModel::find_byte_tokens(const JsonNode& node) {
+  for (int byte = 0; byte < 256; ++byte) {
+    fallback_ids_[byte] = vocabulary_.find(byte_token(byte));
+    if (fallback_ids_[byte] < 0)
+      node.fail(fmt::format("byte_fallback needs a token for each of the 256 bytes, {} is missing", byte_token(byte)));
+  }
+}
+
+// Both forms of a merge: "left right", and ["left", "right"].
+void BpeModel::read_merges(const JsonNode& node) {
+  if (!node.json().is_array()) node.fail("expected an array");
+  merges_.reserve(node.json().size());
+  uint32_t rank = 0;
+  std::string left, right;
+  for (const nlohmann::json& merge : node.json()) {
+    const auto fail = [&](const std::string& problem) {
+      JsonNode(merge, node.file(), fmt::format("{}[{}]", node.path(), &merge - &node.json()[0])).fail(problem);
+    };
+    if (merge.is_string()) {
+      const auto& text = merge.get_ref<const std::string&>();
+      if (text.starts_with("#version")) continue;  // a header line of merges.txt that some converters kept
+      const size_t space = text.find(' ');
+      if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos)
+        fail(fmt::format("{} is not two tokens with a space between", in_quotes(text)));
+      left = text.substr(0, space), right = text.substr(space + 1);
+    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+      left = merge[0].get<std::string>(), right = merge[1].get<std::string>();
+    } else {
+      fail("expected \"left right\" or [\"left\", \"right\"]");
+    }
+    if (right.size() < prefix_.size())
+      fail(fmt::format("{} is shorter than continuing_subword_prefix {}", in_quotes(right), in_quotes(prefix_)));
+    const std::string joined = left + right.substr(prefix_.size());
+    const int32_t ids[3] = {vocabulary_.find(left), vocabulary_.find(right), vocabulary_.find(joined)};
+    for (int i = 0; i < 3; ++i)
+      if (ids[i] < 0)
+        fail(fmt::format("token {} is not in the vocabulary", in_quotes(i == 0 ? left : i == 1 ? right : joined)));
+    merges_.set(ids[0], ids[1], {rank++, ids[2]});
+  }
+}
+
+void BpeModel::use_raw_bytes() {
+  for (int byte = 0; byte < 256; ++byte) {
+    std::string character;
+    append_utf8(character, kByteCharacters[byte]);
+    byte_ids_[byte] = vocabulary_.find(character);
+  }
+  if (ignore_merges_)
+    for (int32_t id = 0; id < vocabulary_.limit(); ++id)
+      if (vocabulary_.has(id))
+        if (auto bytes = from_byte_characters(vocabulary_.text(id))) raw_ids_.emplace(std::move(*bytes), id);
+  raw_bytes_ = true;
+}
+
+std::unique_ptr<ModelScratch> BpeModel::make_scratch() const { return std::make_unique<BpeScratch>(); }
+
+int32_t BpeModel::whole_word(std::string_view word) const {
+  if (!raw_bytes_) return vocabulary_.find(word);
+  const auto found = raw_ids_.find(word);
+  return found == raw_ids_.end() ? -1 : found->second;
+}
+
+void BpeModel::encode(std::string_view word, ModelScratch& scratch, std::vector<int32_t>& ids) const {
+  auto& s = static_cast<BpeScratch&>(scratch);
+  if (const auto found = s.cache.find(word); found.ids) {
+    ids.insert(ids.end(), found.ids, found.ids + found.count);
+    return;
+  }
+  const size_t before = ids.size();
+  if (const int32_t whole = ignore_merges_ ? whole_word(word) : -1; whole >= 0) {
+    ids.push_back(whole);
+  } else {
+    s.symbols.clear();
+    if (!raw_bytes_) symbols_of(word, s.symbols);
+    else if (!symbols_of_bytes(word, s.symbols)) s.symbols.clear(), symbols_of(to_byte_characters(word), s.symbols);
+    merge_symbols(merges_, s.symbols, s.merge);
+    ids.insert(ids.end(), s.symbols.begin(), s.symbols.end());
+  }
+  s.cache.insert(word, ids.data() + before, ids.size() - before);
+}
+
+bool BpeModel::symbols_of_bytes(std::string_view word, std::vector<int32_t>& symbols) const {
+  symbols.reserve(word.size());
+  for (const char c : word) {
+    const int32_t id = byte_ids_[static_cast<uint8_t>(c)];
+    if (id < 0) return false;  // as characters: then unk_token has its say
+    symbols.push_back(id);
+  }
+  return true;
+}
+
+// One symbol a character; a character that is no token becomes its bytes, the unknown token, or nothing.
+void BpeModel::symbols_of(std::string_view word, std::vector<int32_t>& symbols) const {
+  bool unk_pending = false;
+  std::string spelled;
+  for (size_t at = 0; at < word.size();) {
+    const size_t bytes = decode_utf8(word.data() + at).bytes;
+    std::string_view text = word.substr(at, bytes);
+    const bool first = at == 0, last = at + bytes == word.size();
+    at += bytes;
+    if ((!first && !prefix_.empty()) || (last && !suffix_.empty())) {
+      spelled = (first ? "" : prefix_) + std::string(text) + (last ? suffix_ : "");
+      text = spelled;
+    }
+    if (const int32_t id = vocabulary_.find(text); id >= 0) {
+      if (unk_pending) symbols.push_back(unk_id_);
+      unk_pending = false;
+      symbols.push_back(id);
+    } else if (byte_fallback_) {
+      for (const char c : text) symbols.push_back(fallback_ids_[static_cast<uint8_t>(c)]);
+    } else if (!unk_token_.empty()) {
+      if (unk_id_ < 0)
+        throw Error(ErrorKind::bad_model, fmt::format("tokenizer: {} is not in the vocabulary, and neither is unk_token {}",
+                                                      in_quotes(text), in_quotes(unk_token_)));
+      if (unk_pending && !fuse_unk_) symbols.push_back(unk_id_);
+      unk_pending = true;
+    }
+  }
+  if (unk_pending) symbols.push_back(unk_id_);
+}
+
+}  // namespace octavo::tokenizer

@@ -1,0 +1,39 @@
+// The last step of encoding: the ids of one word that the pre-tokeniser made.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tokenizer/json_node.h"
+#include "tokenizer/vocabulary.h"
+
+namespace octavo::tokenizer {
+
+// Scratch and word cache of one encode call; kept and handed on between calls by the tokenizer.
+class ModelScratch {
+ public:
+  virtual ~ModelScratch() = default;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+  virtual std::unique_ptr<ModelScratch> make_scratch() const = 0;
+  // Appends the ids of `word` (not empty, valid UTF-8; raw bytes after use_raw_bytes()).
+  virtual void encode(std::string_view word, ModelScratch& scratch, std::vector<int32_t>& ids) const = 0;
+  // Words as the bytes themselves, where ByteLevel would spell them as characters: whether the model can, and that it shall.
+  virtual bool accepts_raw_bytes() const { return false; }
+  virtual void use_raw_bytes() {}
+  virtual std::string unk_token() const { return {}; }
+
+ protected:
+  Vocabulary vocabulary_;
+};
+
+// The "model" object of a tokenizer.json.
+std::unique_ptr<Model> make_model(const JsonNode& node);
+
+}  // namespace octavo::tokenizer

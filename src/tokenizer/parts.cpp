@@ -1,0 +1,138 @@
+#include "tokenizer/parts.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tokenizer/byte_level.h"
+
+namespace octavo::tokenizer {
+namespace {
+
+const nlohmann::json kNull;
+
+JsonNode child_or_null(const JsonNode& node, const char* key) {
+  return node.has(key) ? node.child(key) : JsonNode(kNull, node.file(), key);
+}
+
+AddedToken read_added_token(const JsonNode& node) {
+  AddedToken token;
+  token.content = node.string("content");
+  token.special = node.boolean_or("special", false);
+  token.single_word = node.boolean_or("single_word", false);
+  token.lstrip = node.boolean_or("lstrip", false);
+  token.rstrip = node.boolean_or("rstrip", false);
+  token.normalized = node.boolean_or("normalized", true);
+  return token;
+}
+
+std::string normalized(const Parts& parts, const AddedToken& token) {
+  if (!token.normalized || !parts.normalizer) return token.content;
+  NormalizedText text{token.content, false};
+  parts.normalizer->apply(text);
+  return text.text;
+}
+
+// A token that the model has keeps the model's id; the others are numbered on behind the vocabulary.
+void read_added_tokens(const JsonNode& list, Parts& parts) {
+  if (list.is_null()) return;
+  int64_t next_id = parts.model->vocabulary().count();
+  for (const JsonNode& node : list.elements()) {
+    AddedToken token = read_added_token(node);
+    const int64_t declared = node.integer("id", 0, kLargestId);
+    if (token.content.empty()) continue;
+    const bool known = parts.find(token.content) >= 0;
+    token.id = known ? parts.find(token.content) : static_cast<int32_t>(next_id++);
+    if (!known && (parts.model->vocabulary().has(token.id) || token.id > kLargestId))
+      node.fail(fmt::format("{} would get id {}, which is taken by another token", in_quotes(token.content), token.id));
+    if (token.id != declared)
+      parts.warnings.push_back(fmt::format("{}: {}: {} has id {}, not {}", node.file(), node.path(), in_quotes(token.content), token.id, declared));
+    token.matched = normalized(parts, token);
+    if (const auto same = parts.added_by_content.find(token.content); same != parts.added_by_content.end()) {
+      const_cast<AddedToken&>(*same->second) = std::move(token);  // the later of two entries counts
+      continue;
+    }
+    const AddedToken& kept = parts.added.emplace_back(std::move(token));
+    parts.added_by_content.emplace(kept.content, &kept);
+    parts.added_by_id.emplace(kept.id, &kept);
+  }
+  for (const AddedToken& token : parts.added) {
+    TokenMatcher& matcher = token.normalized ? parts.normalized_matcher : parts.raw_matcher;
+    if (token.matched.empty()) list.fail(fmt::format("nothing is left of {} after the normalizer", in_quotes(token.content)));
+    if (matcher.has(token.matched)) list.fail(fmt::format("two tokens are both matched as {}", in_quotes(token.matched)));
+    matcher.add(&token);
+  }
+}
+
+void count_ids(Parts& parts) {
+  parts.vocab_size = parts.model->vocabulary().limit();
+  std::unordered_map<std::string_view, bool> special_contents;
+  for (const AddedToken& token : parts.added) {
+    parts.vocab_size = std::max(parts.vocab_size, token.id + 1);
+    if (token.special) special_contents.emplace(token.content, true);
+  }
+  parts.special.resize(parts.vocab_size);
+  for (int32_t id = 0; id < parts.vocab_size; ++id)
+    if (const std::string* text = parts.decoded_text(id)) parts.special[id] = special_contents.contains(*text);
+}
+
+// "bos_token": a string, or an object with "content".
+std::optional<int32_t> named_token(const Parts& parts, const JsonNode& config, const JsonNode& map, const char* key) {
+  for (const JsonNode* node : {&config, &map}) {
+    if (node->is_null() || !node->has(key)) continue;
+    const JsonNode value = node->child(key);
+    const std::string text = value.is_object() ? value.string("content") : value.text();
+    const int32_t id = parts.find(text);
+    if (id < 0) value.fail(fmt::format("{} is no token of tokenizer.json", in_quotes(text)));
+    return id;
+  }
+  return std::nullopt;
+}
+
+// Every byte that UTF-8 uses must come back from its token; else text would be lost without a word.
+void check_bytes(const Parts& parts, const JsonNode& node) {
+  const auto scratch = parts.model->make_scratch();
+  for (int byte = 0; byte < 256; ++byte) {
+    if (byte == 0xc0 || byte == 0xc1 || byte > 0xf4) continue;
+    const char raw = static_cast<char>(byte);
+    std::vector<int32_t> ids;
+    parts.model->encode(std::string_view(&raw, 1), *scratch, ids);
+    if (ids.size() == 1 && parts.model->vocabulary().text(ids[0]) == parts.model->unk_token()) continue;
+    std::string back;
+    for (const int32_t id : ids) back += from_byte_characters(parts.model->vocabulary().text(id)).value_or("");
+    if (back != std::string_view(&raw, 1))
+      node.fail(fmt::format("byte 0x{:02X} has no token ({}) and there is no unk_token", byte, in_quotes(to_byte_characters({&raw, 1}))));
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNode& config, const JsonNode& map) {
+  tokenizer.expect_object();
+  if (tokenizer.has("version") && tokenizer.string("version") != "1.0")
+    tokenizer.child("version").fail(fmt::format("{} is not supported, expected \"1.0\"", in_quotes(tokenizer.string("version"))));
+  auto parts = std::make_shared<Parts>();
+  parts->model = make_model(tokenizer.child("model"));
+  parts->normalizer = make_normalizer(child_or_null(tokenizer, "normalizer"));
+  parts->pre_tokenizer = make_pre_tokenizer(child_or_null(tokenizer, "pre_tokenizer"));
+  if (parts->pre_tokenizer && parts->model->accepts_raw_bytes() && parts->pre_tokenizer->leave_bytes_raw()) {
+    parts->model->use_raw_bytes();
+    check_bytes(*parts, tokenizer.child("model"));
+  }
+  parts->decoder = make_decoder(child_or_null(tokenizer, "decoder"));
+  read_added_tokens(child_or_null(tokenizer, "added_tokens"), *parts);
+  count_ids(*parts);
+  const auto is_known = [&](int64_t id) {
+    return id >= 0 && id < parts->vocab_size && parts->decoded_text(static_cast<int32_t>(id)) != nullptr;
+  };
+  parts->post_processor = PostProcessor(child_or_null(tokenizer, "post_processor"), is_known);
+  parts->bos = named_token(*parts, config, map, "bos_token");
+  parts->eos = named_token(*parts, config, map, "eos_token");
+  parts->unk = named_token(*parts, config, map, "unk_token");
+  parts->pad = named_token(*parts, config, map, "pad_token");
+  if (!parts->unk && !parts->model->unk_token().empty())
+    if (const int32_t id = parts->find(parts->model->unk_token()); id >= 0) parts->unk = id;
+  return parts;
+}
+
+}  // namespace octavo::tokenizer
