@@ -3,17 +3,21 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-# Headers keep their paths (core/..., ops/<op>/<op>.h) under include/octavo. Of an op only <op>.h is public; harness stays home.
+# Headers keep their paths (core/..., ops/<op>/<op>.h) under include/octavo. Of an op and of the tokenizer one header is
+# public; what serves tests stays home.
 set(octavo_headers ${CMAKE_INSTALL_INCLUDEDIR}/octavo)
 install(DIRECTORY include/octavo/ DESTINATION ${octavo_headers} FILES_MATCHING PATTERN "*.h")
-foreach(layer IN ITEMS core formats tokenizer weights model engine server)
-  if(IS_DIRECTORY ${PROJECT_SOURCE_DIR}/src/${layer})
-    install(DIRECTORY src/${layer} DESTINATION ${octavo_headers} FILES_MATCHING PATTERN "*.h" PATTERN "*_test*.h" EXCLUDE)
-  endif()
-endforeach()
 get_property(ops GLOBAL PROPERTY octavo_ops)
-foreach(op IN LISTS ops)
-  install(FILES src/ops/${op}/${op}.h DESTINATION ${octavo_headers}/ops/${op})
+list(TRANSFORM ops REPLACE "(.+)" "src/ops/\\1/\\1.h" OUTPUT_VARIABLE public_headers)
+file(GLOB layer_headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} src/core/*.h src/formats/*.h src/weights/*.h src/model/*.h
+     src/engine/*.h src/server/*.h)
+foreach(header IN LISTS public_headers layer_headers ITEMS src/tokenizer/tokenizer.h)
+  file(STRINGS ${header} for_tests REGEX "#include \"harness/")
+  if(NOT for_tests)
+    cmake_path(GET header PARENT_PATH folder)
+    string(REGEX REPLACE "^src/" "" folder ${folder})
+    install(FILES ${header} DESTINATION ${octavo_headers}/${folder})
+  endif()
 endforeach()
 
 # NOTE: warnings, sanitizers and IEEE flags are for octavo's own files, not for those of whoever links it.

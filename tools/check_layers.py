@@ -51,6 +51,8 @@ class Tree:
             for match in INCLUDE.finditer(plain):
                 written = match[2]
                 places = [f"src/{written}", f"include/{written}"]
+                if folder_of(name) in OUTSIDE:
+                    places.append(f"{folder_of(name)}/{written}")
                 if match[1] == '"':
                     places.append(str(Path(name).parent / written))
                 target = next((place for place in places if place in known), None)
@@ -72,11 +74,25 @@ class Tree:
                     queue.append(chain + [target])
 
 
-def check_direction(name: str, line: int, target: str) -> str | None:
+def for_tests(tree: Tree) -> set[str]:
+    """Tests, case tables, and the headers that nothing but those includes."""
+    found = {name for name in tree.names if is_test(name) or name.endswith("_cases.h")}
+    includers: dict[str, set[str]] = {name: set() for name in tree.names}
+    for name in tree.names:
+        for _, _, target in tree.includes[name]:
+            if target:
+                includers[target].add(name)
+    while more := {name for name in tree.names if name not in found and name.endswith(".h") and includers[name]
+                   and folder_of(name) in LINE_OF and includers[name] <= found}:
+        found |= more
+    return found
+
+
+def check_direction(name: str, line: int, target: str, testing: set[str]) -> str | None:
     mine, theirs = folder_of(name), folder_of(target)
     if theirs == "harness" or target.endswith("_cases.h"):
         what = "harness" if theirs == "harness" else "a case table"
-        if not (is_test(name) or name.endswith("_cases.h") or mine in ("harness", "apps")):
+        if not (name in testing or mine in ("harness", "apps")):
             return f"{name}:{line}: includes {what} ({target}); only tests, benches, case tables and apps may"
     if mine == "ops" and theirs == "ops" and op_of(name) != op_of(target):
         other = op_of(target)
@@ -91,7 +107,7 @@ def check_direction(name: str, line: int, target: str) -> str | None:
     if mine not in LINE_OF or theirs not in LINE_OF:
         unknown = mine if mine not in LINE_OF else theirs
         return f"{name}:{line}: folder {unknown} has no line in tools/check_layers.py"
-    harness_of_test = theirs == "harness" and (is_test(name) or name.endswith("_cases.h"))
+    harness_of_test = theirs == "harness" and name in testing
     if LINE_OF[theirs] >= LINE_OF[mine] and not harness_of_test:
         return f"{name}:{line}: {mine} (line {LINE_OF[mine]}) includes {target}, which is on line {LINE_OF[theirs]}"
     return None
@@ -132,13 +148,14 @@ def check_cycles(tree: Tree) -> list[str]:
 
 def check(root: Path) -> tuple[list[str], str]:
     tree = Tree(root)
+    testing = for_tests(tree)
     findings = list(tree.missing)
     edges = 0
     for name in tree.names:
         for line, _, target in tree.includes[name]:
             if target:
                 edges += 1
-                findings += [finding for finding in [check_direction(name, line, target)] if finding]
+                findings += [finding for finding in [check_direction(name, line, target, testing)] if finding]
         findings += check_words(name, tree.text[name])
         if name.endswith(".cu"):
             findings += check_reach(tree, name, NOT_IN_CU, "a .cu file")

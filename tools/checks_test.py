@@ -82,6 +82,11 @@ class PlantedViolations(unittest.TestCase):
     def test_library_includes_harness(self):
         self.layers("src/ops/norm/norm.cpp", '#include "harness/case.h"\n', "norm.cpp:1: includes harness")
 
+    def test_header_that_only_tests_include_may_use_harness(self):
+        self.write("src/core/a_test.cpp", '#include "core/sample.h"\n')
+        self.layers("src/core/sample.h", '#include "harness/case.h"\n')
+        self.layers("src/core/a.cpp", '#include "core/sample.h"\n', "src/core/sample.h:1: includes harness")
+
     def test_library_includes_case_table(self):
         self.layers("src/ops/norm/norm.cpp", '#include "ops/norm/norm_cases.h"\n', "norm.cpp:1: includes a case table")
 
