@@ -44,6 +44,8 @@ inline harness::OpCase gemm_f_case(const GemmFShape& s, std::string why) {
   const auto args_of = [=](CaseTensors t) {
     return GemmFArgs{.x = t[0], .w = t[1], .bias = bias ? t[3] : Tensor(), .y = t[2]};
   };
+  c.variant = [=](const Context& ctx, CaseTensors t) { return std::string(gemm_f_variant(ctx, args_of(t))); };
+  c.shape = {{"M", s.m}, {"N", s.n}, {"K", s.k}};
   c.call = [=](const Context& ctx, CaseTensors t) { gemm_f(ctx, args_of(t)); };
   c.reference = [=](CaseTensors t) { gemm_f_ref<double>(args_of(t)); };
   c.plain = [=](CaseTensors t) { gemm_f_ref<float>(args_of(t)); };

@@ -44,6 +44,10 @@ inline harness::OpCase gemm_w8a16_case(const GemmW8A16Shape& s, std::string why)
   const auto args_of = [=](CaseTensors t) {
     return GemmW8A16Args{.x = t[0], .w = t[1], .w_scale = t[2], .bias = bias ? t[4] : Tensor(), .y = t[3]};
   };
+  c.variant = [=](const Context& ctx, CaseTensors t) {
+    return std::string(gemm_w8a16_variant(ctx, args_of(t)));
+  };
+  c.shape = {{"M", s.m}, {"N", s.n}, {"K", s.k}};
   c.call = [=](const Context& ctx, CaseTensors t) { gemm_w8a16(ctx, args_of(t)); };
   c.reference = [=](CaseTensors t) { gemm_w8a16_ref<double>(args_of(t)); };
   c.plain = [=](CaseTensors t) { gemm_w8a16_ref<float>(args_of(t)); };

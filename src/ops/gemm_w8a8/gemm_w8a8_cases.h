@@ -87,6 +87,10 @@ inline harness::OpCase gemm_w8a8_case(const GemmW8A8Shape& s, std::string why) {
                         .bias = at(bias),
                         .y = at(y)};
   };
+  c.variant = [=](const Context& ctx, CaseTensors t) {
+    return std::string(gemm_w8a8_variant(ctx, args_of(t)));
+  };
+  c.shape = {{"M", s.m}, {"N", s.n}, {"K", s.k}};
   c.call = [=](const Context& ctx, CaseTensors t) { gemm_w8a8(ctx, args_of(t)); };
   c.reference = [=](CaseTensors t) { gemm_w8a8_ref(args_of(t)); };
   return c;

@@ -1,0 +1,6 @@
+#include "harness/bench_main.h"
+#include "ops/gemm_w8a8/gemm_w8a8_cases.h"
+
+int main(int argc, char** argv) {
+  return octavo::harness::bench_main(argc, argv, "gemm_w8a8", octavo::gemm_w8a8_cases());
+}
