@@ -3,8 +3,8 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace octavo {
@@ -23,14 +23,17 @@ class ThreadPool {
   void worker_loop();
   void work();
 
-  std::vector<std::thread> workers_;
-  alignas(64) std::atomic<uint32_t> generation_{0};
-  alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<int> busy_{0};
-  std::atomic<bool> stop_{false};
+  // The loop under way. Written only while no range is left or unfinished; read only by a thread that holds a range, so a
+  // worker that wakes late finds nothing to take and nobody waits for it.
   int64_t n_ = 0, grain_ = 1;
   void (*body_)(void*, int64_t, int64_t) = nullptr;
   void* context_ = nullptr;
+  alignas(64) std::atomic<int64_t> left_{0};        // ranges that nobody has taken
+  alignas(64) std::atomic<int64_t> unfinished_{0};  // ranges that are not done
+  alignas(64) std::atomic<uint32_t> generation_{0};  // counts loops; what idle workers wait on
+  std::atomic<bool> stop_{false};
+  int spins_;
+  std::vector<std::thread> workers_;
 };
 
 // body(begin, end) over [0, n) in ranges of at least `grain` items (the last may be shorter).
