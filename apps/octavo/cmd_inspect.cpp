@@ -25,9 +25,9 @@ int run(const Options& o) {
   const WeightLoader loader = WeightLoader::open(folder, Context{});
   const Tokenizer tokenizer = Tokenizer::load(folder);
   std::map<std::string, std::pair<int64_t, int64_t>> by_dtype;  // tensors, bytes
-  for (const TensorInfo& t : loader.files().tensors()) {
-    auto& [count, bytes] = by_dtype[t.dtype_name];
-    ++count, bytes += t.bytes();
+  for (const TensorInfo* t : loader.files().tensors()) {
+    auto& [count, bytes] = by_dtype[t->dtype_name];
+    ++count, bytes += t->bytes();
   }
   if (o.json) {
     nlohmann::ordered_json j;
@@ -38,8 +38,8 @@ int run(const Options& o) {
     j["quantized"] = loader.file_is_quantized();
     for (const auto& [dtype, sums] : by_dtype) j["dtypes"][dtype] = {{"tensors", sums.first}, {"bytes", sums.second}};
     if (o.tensors)
-      for (const TensorInfo& t : loader.files().tensors())
-        j["tensors"].push_back({{"name", t.name}, {"dtype", t.dtype_name}, {"shape", t.shape}});
+      for (const TensorInfo* t : loader.files().tensors())
+        j["tensors"].push_back({{"name", t->name}, {"dtype", t->dtype_name}, {"shape", t->shape}});
     write_stdout(j.dump(2) + "\n");
     return 0;
   }
@@ -49,7 +49,7 @@ int run(const Options& o) {
              tokenizer.vocab_size(), c.max_positions);
   for (const auto& [dtype, sums] : by_dtype) fmt::print("  {:>5} tensors of {}, {}\n", sums.first, dtype, human_bytes(sums.second));
   if (o.tensors)
-    for (const TensorInfo& t : loader.files().tensors()) fmt::print("  {:<5}{:<64}[{}]\n", t.dtype_name, t.name, fmt::join(t.shape, ", "));
+    for (const TensorInfo* t : loader.files().tensors()) fmt::print("  {:<5}{:<64}[{}]\n", t->dtype_name, t->name, fmt::join(t->shape, ", "));
   return 0;
 }
 

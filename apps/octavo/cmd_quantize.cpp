@@ -24,13 +24,16 @@ int run(const Options& o) {
   Context ctx;
   ctx.isa = parse_isa(o.isa), ctx.pool = &pool;
   const auto start = std::chrono::steady_clock::now();
-  const CheckpointSummary written = write_int8_checkpoint(folder, o.output, ctx, {.force = o.force}, [](int64_t done, int64_t total) {
+  CheckpointOptions options;
+  options.force = o.force;
+  options.progress = [](int64_t done, int64_t total) {
     show_progress("quantising", done, total);
     if (interrupted()) throw Error(ErrorKind::interrupted, "interrupted; nothing was written");
-  });
+  };
+  const CheckpointSummary written = write_int8_checkpoint(folder, o.output, ctx, options);
   clear_progress();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  fmt::print("{}: {} linear layers in INT8, {} tensors as they were\n", o.output, written.quantized_layers, written.copied_tensors);
+  fmt::print("{}: {} linear layers in INT8, {} tensors as they were\n", o.output, written.quantized_tensors, written.copied_tensors);
   fmt::print("  {} -> {} in {:.1f} s\n", human_bytes(written.bytes_in), human_bytes(written.bytes_out), seconds);
   fmt::print("next: octavo generate -m {} -p \"...\"\n      octavo eval -m {} --reference {} -f text.txt\n", o.output, o.output, folder);
   return 0;
