@@ -10,10 +10,18 @@ using Json = nlohmann::json;
 
 constexpr const char* kFormat = "int-quantized";
 
+// A feature that octavo does not have: its key must be absent, null or empty.
+void expect_absent(const ConfigObject& object, const std::string& key,
+                   const std::string& expected = "null: octavo does not support it") {
+  if (!object.has(key)) return;
+  const Json& value = object.json().at(key);
+  if (!(value.is_structured() && value.empty())) object.fail(key, expected);
+}
+
 void expect_known_keys(const ConfigObject& object, std::initializer_list<std::string_view> known) {
   for (const std::string& key : object.keys())
     if (std::find(known.begin(), known.end(), key) == known.end())
-      object.fail(key, "no such key: octavo does not know what it means");
+      expect_absent(object, key, "nothing: octavo does not know this key");
 }
 
 void expect_string(const ConfigObject& object, const std::string& key,
@@ -25,12 +33,6 @@ void expect_string(const ConfigObject& object, const std::string& key,
     list += (list.empty() ? "\"" : "\" or \"") + std::string(a);
   }
   object.fail(key, list + "\"");
-}
-
-// A feature that octavo does not have: its key must be absent, null or empty.
-void expect_absent(const ConfigObject& object, const std::string& key) {
-  if (object.has(key) && !(object.json().at(key).is_structured() && object.json().at(key).empty()))
-    object.fail(key, "null: octavo does not support it");
 }
 
 void check_weights(const ConfigObject& weights) {
@@ -91,7 +93,8 @@ QuantizationConfig read_quantization_config(const ConfigObject& config) {
       q, {"quant_method", "format", "config_groups", "ignore", "kv_cache_scheme", "quantization_status",
           "global_compression_ratio", "sparsity_config", "transform_config", "version", "run_compressed"});
   expect_string(q, "format", {kFormat});
-  for (const char* key : {"kv_cache_scheme", "transform_config"}) expect_absent(q, key);
+  for (const char* key : {"kv_cache_scheme", "transform_config"})
+    expect_absent(q, key);  // known, not supported
   if (q.has("sparsity_config") && !q.json().at("sparsity_config").empty())
     expect_string(q.object("sparsity_config"), "format", {"dense"});
   const ConfigObject groups = q.object("config_groups");
