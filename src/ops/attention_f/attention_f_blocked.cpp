@@ -205,10 +205,12 @@ class BlockWalk {
       if (first_[r] < end_[r]) lowest = std::min<int64_t>(lowest, first_[r]), highest = std::max<int64_t>(highest, end_[r]);
     }
     const int64_t slot = kv.offset(block_.sequence, block_.head, base) * size_of(kv.dtype);
+    const int64_t next = index + 1 < block_.leaf_end ? kv.offset(block_.sequence, block_.head, base + kLeafKeys) * size_of(kv.dtype) : slot;
     const int64_t scales = kv.dtype == DType::i8 ? kv.scale_offset(block_.sequence, block_.head, base) : 0;
     AttentionLeaf leaf{};
     leaf.element = element_of(kv.dtype);
     leaf.k = static_cast<const uint8_t*>(kv.k) + slot, leaf.v = static_cast<const uint8_t*>(kv.v) + slot;
+    leaf.next_k = static_cast<const uint8_t*>(kv.k) + next;
     leaf.token_stride = kv.token_stride;
     leaf.width = width_;
     if (kv.dtype == DType::i8) leaf.k_scale = kv.k_scale + scales, leaf.v_scale = kv.v_scale + scales;
@@ -227,7 +229,7 @@ class BlockWalk {
     tile.from = leaf.v, tile.to = v_tile_;
     kernels_.tile(tile);
     leaf.element = KvElement::f32;
-    leaf.k = k_tile_, leaf.v = v_tile_;
+    leaf.k = k_tile_, leaf.v = v_tile_, leaf.next_k = nullptr;
     leaf.token_stride = layout_.pitch;
   }
 

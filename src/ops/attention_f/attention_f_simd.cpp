@@ -22,6 +22,14 @@ OCTAVO_INLINE F32 load_element(const void* p, int64_t i) {
   if constexpr (kElement == KvElement::i8) return from_codes(static_cast<const int8_t*>(p) + i);
 }
 
+// Fetches row j of a leaf that is read from memory for the first time.
+template <KvElement kElement>
+OCTAVO_INLINE void prefetch_row(const AttentionLeaf& leaf, const void* base, int64_t j) {
+  constexpr int64_t kBytes = kElement == KvElement::f32 ? 4 : kElement == KvElement::i8 ? 1 : 2;
+  const auto* row = static_cast<const char*>(base) + j * leaf.token_stride * kBytes;
+  for (int64_t b = 0; b < leaf.width * kBytes; b += 64) _mm_prefetch(row + b, _MM_HINT_T0);
+}
+
 OCTAVO_INLINE float first_lane(F32 v) {
 #if defined(OCTAVO_ISA_avx512)
   return _mm512_cvtss_f32(v);
@@ -57,6 +65,8 @@ OCTAVO_INLINE void score_rows(const AttentionLeaf& leaf, int64_t row, int64_t fi
   for (int64_t j = first; j < end; j += C) {
     int64_t key[C];
     for (int c = 0; c < C; ++c) key[c] = (j + c < end ? j + c : end - 1) * leaf.token_stride;
+    if (row == 0 && leaf.next_k)
+      for (int c = 0; c < C; ++c) prefetch_row<kElement>(leaf, leaf.v, j + c);
     F32 acc[8];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) acc[i] = zero();
@@ -108,6 +118,7 @@ OCTAVO_INLINE void weigh_columns(const AttentionLeaf& leaf, int64_t row, int64_t
   for (int i = 0; i < R * N; ++i) acc[i] = zero();
   const int64_t end = leaf.end[row];
   for (int64_t j = leaf.first[row]; j < end; ++j) {
+    if (row == 0 && d == 0 && leaf.next_k) prefetch_row<kElement>(leaf, leaf.next_k, j);
     F32 v[N];
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) v[n] = load_element<kElement>(leaf.v, j * leaf.token_stride + d + n * kLanes);

@@ -17,6 +17,7 @@ struct AttentionLeaf {
   KvElement element;
   const void* k;         // [64][width] at token_stride elements; keys that no row sees are not read
   const void* v;         // same
+  const void* next_k;    // k of the leaf that comes next, to be prefetched; null: none, or not worth it
   int64_t token_stride;
   int64_t width;         // elements of a row to work on: D, or D rounded up where a tile pads it with zeros
   const float* k_scale;  // [64], i8 only
