@@ -90,13 +90,15 @@ OCTAVO_INLINE void finish(const F32 (&acc)[kRows][kCols], const FloatGemm& g, in
 
 inline constexpr int64_t kLineBytes = 64;
 
-// kRows x kCols outputs from (m, n) on; asks for the next kCols rows of w while it reads these.
+// kRows x kCols outputs from (m, n) on. NOTE: it asks for the next kCols rows of w, in the order in which they lie in
+// memory: the processor's own prefetchers do less well on kCols short streams (page of gemm_w8a16).
 template <int kRows, int kCols, class Weight>
 OCTAVO_INLINE void stream_tile(const FloatGemm& g, int64_t m, int64_t n) {
   constexpr int64_t kLineElems = kLineBytes / static_cast<int64_t>(sizeof(Weight));
   constexpr int64_t kChunk = kLineElems > kLanes ? kLineElems : kLanes;
   const float* x = g.x + m * g.x_stride;
   const Weight* w = static_cast<const Weight*>(g.w) + n * g.w_stride;
+  const Weight* next = w + kCols * g.w_stride;
   F32 acc[kRows][kCols];
   clear(acc);
   const auto step = [&](int64_t k) __attribute__((always_inline)) {
@@ -110,7 +112,7 @@ OCTAVO_INLINE void stream_tile(const FloatGemm& g, int64_t m, int64_t n) {
   for (; k + kChunk <= g.k; k += kChunk) {
 #pragma GCC unroll 4
     for (int j = 0; j < kCols; ++j)
-      _mm_prefetch(reinterpret_cast<const char*>(w + (kCols + j) * g.w_stride + k), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(next + kCols * k + j * kLineElems), _MM_HINT_T0);
 #pragma GCC unroll 8
     for (int64_t inside = 0; inside < kChunk; inside += kLanes) step(k + inside);
   }

@@ -53,6 +53,7 @@ OCTAVO_INLINE F32 scale_by_power_of_2(F32 v, F32 whole) { return _mm512_scalef_p
 OCTAVO_INLINE F32 select_negative(F32 test, F32 yes, F32 no) {  // by test's sign bit
   return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(test)), no, yes);
 }
+OCTAVO_INLINE F32 swap_pairs(F32 v) { return _mm512_permute_ps(v, 0xb1); }  // lanes 1 0 3 2 ...
 // True when any lane of a is unordered with itself or infinite.
 OCTAVO_INLINE bool any_not_finite(F32 v) { return _mm512_fpclass_ps_mask(v, 0x99) != 0; }
 
@@ -102,6 +103,7 @@ OCTAVO_INLINE F32 scale_by_power_of_2(F32 v, F32 whole) {  // v * 2^whole, -126 
   return _mm256_mul_ps(v, _mm256_castsi256_ps(exponent));
 }
 OCTAVO_INLINE F32 select_negative(F32 test, F32 yes, F32 no) { return _mm256_blendv_ps(no, yes, test); }  // by test's sign bit
+OCTAVO_INLINE F32 swap_pairs(F32 v) { return _mm256_permute_ps(v, 0xb1); }  // lanes 1 0 3 2 ...
 OCTAVO_INLINE bool any_not_finite(F32 v) {
   const F32 difference = _mm256_sub_ps(v, v);  // NaN for NaN and Inf
   return _mm256_movemask_ps(_mm256_cmp_ps(difference, difference, _CMP_UNORD_Q)) != 0;
