@@ -31,12 +31,14 @@ OCTAVO_INLINE void store_outputs(const Int8Gemm& g, int64_t m, int64_t n, __m128
   for (int j = 0; j < count; ++j) g.y[m * g.y_stride + n + j] = y[j];
 }
 
-// kRows x kCols outputs from (m, n) on; asks for the next kCols rows of w while it reads these.
+// kRows x kCols outputs from (m, n) on. NOTE: it asks for the next kCols rows of w, in the order in which they lie in
+// memory: the processor's own prefetchers do less well on kCols short streams.
 template <int kRows, int kCols>
 OCTAVO_INLINE void stream_tile(const Int8Gemm& g, int64_t m, int64_t n) {
   constexpr int64_t kLineCodes = 64;
   const int8_t* x = g.x + m * g.x_stride;
   const int8_t* w = g.w + n * g.w_stride;
+  const int8_t* next = w + kCols * g.w_stride;
   I32 acc[kRows][4], sum[4];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
@@ -61,7 +63,7 @@ OCTAVO_INLINE void stream_tile(const Int8Gemm& g, int64_t m, int64_t n) {
   for (; k + kLineCodes <= g.k; k += kLineCodes) {
 #pragma GCC unroll 4
     for (int j = 0; j < kCols; ++j)
-      _mm_prefetch(reinterpret_cast<const char*>(w + (kCols + j) * g.w_stride + k), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(next + kCols * k + j * kLineCodes), _MM_HINT_T0);
 #pragma GCC unroll 4
     for (int64_t inside = 0; inside < kLineCodes; inside += kOperandCodes) step(k + inside);
   }
