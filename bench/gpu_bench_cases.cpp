@@ -1,0 +1,135 @@
+#include "gpu_bench_cases.h"
+
+#include <fmt/format.h>
+
+#include "cuda/row_split.h"
+#include "ops/embedding/embedding_cases.h"
+#include "ops/quantize_rows/quantize_rows_cases.h"
+#include "ops/quantize_rows/quantize_rows_cuda.h"
+#include "ops/rms_norm/rms_norm_cases.h"
+#include "ops/rms_norm/rms_norm_cuda.h"
+#include "ops/rope/rope_cases.h"
+#include "ops/silu_mul/silu_mul_cases.h"
+
+namespace octavo::bench {
+namespace {
+
+struct Shape {
+  int64_t rows, width;
+};
+constexpr Shape kLarge[] = {{16384, 8192}, {4096, 32768}, {16384, 4096}, {2048, 4096}};
+constexpr Shape kWide{1024, 131072}, kSmall{16, 4096};
+constexpr const char* kWhy = "bench";
+
+std::string name_of_shape(const Shape& s) { return fmt::format("{}x{}", s.rows, s.width); }
+
+int index_of(const harness::OpCase& c, const char* arg) {
+  for (size_t i = 0; i < c.args.size(); ++i)
+    if (c.args[i].name == arg) return static_cast<int>(i);
+  return -1;
+}
+
+class Table {
+ public:
+  std::vector<BenchCase> cases;
+
+  void add(const std::string& op, const Shape& s, const std::string& suffix, DType d, harness::OpCase c, bool dependent = false) {
+    BenchCase b{op, name_of_shape(s) + suffix, octavo::name_of(d), std::move(c), dependent};
+    if (dependent) b.name += "/dependent", b.swap_from = index_of(b.op_case, "x"), b.swap_to = index_of(b.op_case, "y");
+    if (b.swap_to < 0) b.swap_from = -1;
+    cases.push_back(std::move(b));
+  }
+};
+
+void add_norms(Table& t, DType d) {
+  struct Policy {
+    const char* suffix;
+    bool residual, y, codes;
+  };
+  for (const Policy p : {Policy{"", false, true, false}, {"/residual", true, true, false}, {"/codes", false, false, true},
+                         {"/residual/codes", true, false, true}}) {
+    const auto at = [&](const Shape& s) {
+      return rms_norm_case({.rows = s.rows, .width = s.width, .dtype = d, .weight_dtype = d, .residual = p.residual, .y = p.y, .codes = p.codes}, kWhy);
+    };
+    for (const Shape& s : kLarge) t.add("rms_norm", s, p.suffix, d, at(s));
+    t.add("rms_norm", kWide, p.suffix, d, at(kWide));
+    t.add("rms_norm", kSmall, p.suffix, d, at(kSmall), true);
+  }
+}
+
+void add_quantise(Table& t, DType d) {
+  const auto at = [&](const Shape& s) { return quantize_rows_case({.rows = s.rows, .width = s.width, .dtype = d}, kWhy); };
+  for (const Shape& s : kLarge) t.add("quantize_rows", s, "", d, at(s));
+  t.add("quantize_rows", kWide, "", d, at(kWide));
+  t.add("quantize_rows", kSmall, "", d, at(kSmall), true);
+}
+
+void add_silu(Table& t, DType d) {
+  const auto at = [&](const Shape& s, GateUpLayout layout, bool codes) {
+    return silu_mul_case({.rows = s.rows, .width = s.width, .dtype = d, .out = !codes, .codes = codes, .layout = layout}, kWhy);
+  };
+  for (const Shape& s : kLarge) {
+    t.add("silu_mul", s, "", d, at(s, GateUpLayout::separate, false));
+    t.add("silu_mul", s, "/halves", d, at(s, GateUpLayout::halves, false));
+    t.add("silu_mul", s, "/interleaved", d, at(s, GateUpLayout::interleaved, false));
+    t.add("silu_mul", s, "/codes", d, at(s, GateUpLayout::separate, true));
+  }
+  t.add("silu_mul", kSmall, "", d, at(kSmall, GateUpLayout::separate, false), true);
+}
+
+void add_rest(Table& t, DType d) {
+  for (const int64_t tokens : {2048, 16384})
+    t.add("rope", {tokens, 32 * 128}, "", d, rope_case({.tokens = tokens, .heads = 32, .width = 128, .dtype = d}, kWhy));
+  for (const int64_t tokens : {2048, 16384})
+    t.add("embedding", {tokens, 4096}, "", d,
+          embedding_case({.tokens = tokens, .vocabulary = 128256, .width = 4096, .table = d, .out = d}, kWhy));
+}
+
+template <class Call>
+std::vector<Alternative> other_splits(int64_t width, const Call& call) {
+  std::vector<Alternative> all;
+  for (const int cluster : {1, 2, 4, 8}) {
+    const int64_t threads = ((width / 8 + 3) / 4 + cluster - 1) / cluster;
+    if (threads < 64 || threads > cuda::kMaxRowThreads) continue;
+    const cuda::RowSplit split{.threads = static_cast<int>((threads + 31) / 32 * 32), .cluster = cluster};
+    all.push_back({fmt::format("{} threads x {}", split.threads, cluster),
+                   [=](const Context& ctx, harness::CaseTensors t) { call(ctx, t, split); }});
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<BenchCase> bench_cases() {
+  Table t;
+  add_norms(t, DType::f16);
+  add_quantise(t, DType::f16);
+  add_silu(t, DType::f16);
+  add_rest(t, DType::f16);
+  return t.cases;
+}
+
+std::vector<Alternative> alternatives_of(const BenchCase& b) {
+  const auto at = [c = b.op_case](harness::CaseTensors t, const char* name) {
+    const int i = index_of(c, name);
+    return i < 0 ? Tensor() : t[static_cast<size_t>(i)];
+  };
+  if (b.op == "rms_norm") {
+    auto all = other_splits(b.op_case.args[0].shape[1], [=](const Context& ctx, harness::CaseTensors t, const cuda::RowSplit& split) {
+      rms_norm_with_split(ctx, {.x = at(t, "x"), .residual = at(t, "residual"), .weight = at(t, "weight"), .u = at(t, "u"),
+                                .y = at(t, "y"), .y_codes = at(t, "y_codes"), .y_scale = at(t, "y_scale")}, split);
+    });
+    all.push_back({"loop", [=](const Context& ctx, harness::CaseTensors t) {
+      rms_norm_loop(ctx, {.x = at(t, "x"), .residual = at(t, "residual"), .weight = at(t, "weight"), .u = at(t, "u"),
+                          .y = at(t, "y"), .y_codes = at(t, "y_codes"), .y_scale = at(t, "y_scale")});
+    }});
+    return all;
+  }
+  if (b.op == "quantize_rows")
+    return other_splits(b.op_case.args[0].shape[1], [=](const Context& ctx, harness::CaseTensors t, const cuda::RowSplit& split) {
+      quantize_rows_with_split(ctx, {.x = at(t, "x"), .codes = at(t, "codes"), .scale = at(t, "scale")}, split);
+    });
+  return {};
+}
+
+}  // namespace octavo::bench

@@ -1,0 +1,139 @@
+// octavo_verify: every case of every op on the GPU against the CPU reference; receipts. Exit code 1 when a case failed.
+//   octavo_verify [--op NAME]... [--out DIR] [--keys FILE] [--repeats N] [--threads N] [--most-elements N] [--exact] [--list]
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <thread>
+
+#include "gpu/ops_table.h"
+#include "gpu/receipt.h"
+
+namespace {
+
+using namespace octavo;
+using namespace octavo::gpu;
+
+struct Options {
+  std::vector<std::string> ops;
+  std::string out, keys;
+  int64_t repeats = 100, most_elements = 4'000'000;
+  int threads = 8;
+  bool exact = false, list = false;
+};
+
+int64_t elements_of(const harness::OpCase& c) {
+  int64_t most = 0;
+  for (const auto& a : c.args) {
+    int64_t n = 1;
+    for (int64_t d : a.shape) n *= d;
+    most = std::max(most, n);
+  }
+  return most;
+}
+
+// Cases side by side on CPU threads, one at a time on the GPU.
+std::vector<Verified> verify(const std::vector<harness::OpCase>& cases, const Options& options) {
+  std::vector<Verified> verified(cases.size());
+  std::mutex gpu;
+  std::atomic<size_t> next{0};
+  const cuda::Stream stream;
+  const auto work = [&] {
+    for (size_t i; (i = next++) < cases.size();) {
+      const auto& c = cases[i];
+      Verified& v = verified[i];
+      v.result.name = c.name;
+      try {
+        const auto before = harness::make_args(c);
+        const DeviceRun run = [&] {
+          const std::lock_guard lock(gpu);
+          return run_on_device(stream, c, before, options.exact ? Placement::exact : Placement::canaried, options.repeats);
+        }();
+        v.repeats = run.repeats;
+        v.result = harness::judge(c, before, run.after);
+        if (run.differing_words && v.result.problem.empty())
+          v.result.problem = fmt::format("{} repeats gave {} different 16-byte words", run.repeats, run.differing_words);
+      } catch (const Error& e) {
+        v.result.problem = e.what();
+        if (e.kind() == ErrorKind::device_fault) next = cases.size();
+      }
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int t = 0; t < options.threads; ++t) threads.emplace_back(work);
+  for (auto& t : threads) t.join();
+  return verified;
+}
+
+int64_t report(const std::string& op, const std::vector<harness::OpCase>& cases, const std::vector<Verified>& verified) {
+  int64_t failed = 0;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    if (verified[i].result.problem.empty()) continue;
+    if (++failed <= 20) fmt::print("  FAILED {} {} ({}): {}\n", op, cases[i].name, cases[i].why, verified[i].result.problem);
+  }
+  fmt::print("{:<16} {:>5} cases, {:>3} failed\n", op, cases.size(), failed);
+  std::fflush(stdout);
+  return failed;
+}
+
+std::vector<harness::OpCase> chosen_cases(const OpEntry& op, const Options& options) {
+  std::vector<harness::OpCase> cases;
+  for (auto& c : op.cases())
+    if (elements_of(c) <= options.most_elements) cases.push_back(std::move(c));
+  return cases;
+}
+
+int run(const Options& options) {
+  const auto& ops = all_ops();
+  for (const auto& name : options.ops)
+    if (std::none_of(ops.begin(), ops.end(), [&](const auto& op) { return op.name == name; }))
+      throw Error(ErrorKind::usage, fmt::format("--op {}: no such op with CUDA kernels (--list names them)", name));
+  nlohmann::json keys = nlohmann::json::object();
+  if (!options.keys.empty()) keys = nlohmann::json::parse(std::ifstream(options.keys));
+
+  int64_t failed = 0, total = 0;
+  for (const auto& op : ops) {
+    if (!options.ops.empty() && std::find(options.ops.begin(), options.ops.end(), op.name) == options.ops.end()) continue;
+    const auto cases = chosen_cases(op, options);
+    if (options.list) {
+      fmt::print("{:<16} {:>5} cases, table {}\n", op.name, cases.size(), case_table_digest(cases));
+      continue;
+    }
+    const auto verified = verify(cases, options);
+    failed += report(op.name, cases, verified);
+    total += static_cast<int64_t>(cases.size());
+    if (!options.out.empty()) {
+      std::filesystem::create_directories(options.out);
+      std::ofstream(options.out + "/" + op.name + ".json") << make_receipt(op.name, cases, verified, keys).dump() << "\n";
+    }
+  }
+  if (options.list) return 0;
+  if (total == 0) throw Error(ErrorKind::runtime, "no case was run: a verification of nothing is a failure");
+  fmt::print("{} cases, {} failed\n", total, failed);
+  return failed ? 1 : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app("Every case of every CUDA op against the CPU reference");
+  app.add_option("--op", options.ops, "only these ops");
+  app.add_option("--out", options.out, "folder for receipts");
+  app.add_option("--keys", options.keys, "keys of this build, by tools/receipts.py");
+  app.add_option("--repeats", options.repeats, "calls compared bit for bit with the first");
+  app.add_option("--threads", options.threads, "CPU threads that prepare and judge");
+  app.add_option("--most-elements", options.most_elements, "leave out cases with a larger argument");
+  app.add_flag("--exact", options.exact, "arguments in allocations of exactly their size, no repeats (for compute-sanitizer)");
+  app.add_flag("--list", options.list, "the ops and the digests of their case tables; needs no GPU");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return run(options);
+  } catch (const octavo::Error& e) {
+    fmt::print(stderr, "octavo_verify: {}\n", e.what());
+    return static_cast<int>(e.kind());
+  }
+}
