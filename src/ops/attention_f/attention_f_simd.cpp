@@ -71,14 +71,14 @@ OCTAVO_INLINE void score_rows(const AttentionLeaf& leaf, int64_t row, int64_t fi
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) acc[i] = zero();
     for (int64_t d = 0; d < leaf.width; d += kLanes) {
-      F32 x[R];
+      F32 k[C];
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) x[r] = load(q + r * leaf.q_pitch + d);
+      for (int c = 0; c < C; ++c) k[c] = load_element<kElement>(leaf.k, key[c] + d);
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) {
-        const F32 k = load_element<kElement>(leaf.k, key[c] + d);
+      for (int r = 0; r < R; ++r) {
+        const F32 x = load(q + r * leaf.q_pitch + d);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) acc[r * C + c] = fma(x[r], k, acc[r * C + c]);
+        for (int c = 0; c < C; ++c) acc[r * C + c] = fma(x, k[c], acc[r * C + c]);
       }
     }
     float sums[8];
