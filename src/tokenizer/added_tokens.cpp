@@ -34,45 +34,14 @@ bool is_word_alone(std::string_view text, size_t begin, size_t end) {
 
 }  // namespace
 
-void TokenMatcher::add(const AddedToken* token) {
-  uint32_t node = 0;
-  for (const char c : token->matched) {
-    const auto byte = static_cast<uint8_t>(c);
-    const auto found = nodes_[node].next.find(byte);
-    if (found != nodes_[node].next.end()) {
-      node = found->second;
-    } else {
-      const auto added = static_cast<uint32_t>(nodes_.size());
-      nodes_[node].next.emplace(byte, added);
-      if (node == 0) first_[byte] = added;
-      nodes_.emplace_back();
-      node = added;
-    }
-  }
-  nodes_[node].token = token;
-  empty_ = false;
-}
-
-bool TokenMatcher::has(std::string_view matched) const {
-  const AddedToken* token = matched.empty() ? nullptr : longest_at(matched, 0);
-  return token && token->matched.size() == matched.size();
-}
-
-const AddedToken* TokenMatcher::longest_at(std::string_view text, size_t at) const {
-  const AddedToken* best = nullptr;
-  uint32_t node = first_[static_cast<uint8_t>(text[at])];
-  while (node) {
-    if (nodes_[node].token) best = nodes_[node].token;
-    if (++at == text.size()) break;
-    const auto found = nodes_[node].next.find(static_cast<uint8_t>(text[at]));
-    if (found == nodes_[node].next.end()) break;
-    node = found->second;
-  }
-  return best;
+TokenMatcher::TokenMatcher(std::vector<const AddedToken*> tokens) : tokens_(std::move(tokens)) {
+  std::vector<ByteTrie::Entry> entries;
+  for (size_t i = 0; i < tokens_.size(); ++i) entries.emplace_back(tokens_[i]->matched, static_cast<int32_t>(i));
+  trie_ = ByteTrie(std::move(entries));
 }
 
 void TokenMatcher::split(const Piece& in, bool parse_special, std::vector<Piece>& out) const {
-  if (empty_) {
+  if (trie_.empty()) {
     if (!in.text.empty()) out.push_back(in);
     return;
   }
@@ -82,12 +51,14 @@ void TokenMatcher::split(const Piece& in, bool parse_special, std::vector<Piece>
     out.push_back({text.substr(begin, end - begin), id, in.at_start && begin == 0});
   };
   for (size_t at = 0; at < text.size();) {
-    const AddedToken* token = longest_at(text, at);
-    if (!token) {
+    const bool possible = trie_.has_child(static_cast<uint8_t>(text[at]));
+    const ByteTrie::Found found = possible ? trie_.longest(text.substr(at)) : ByteTrie::Found{};
+    if (found.value < 0) {
       ++at;
       continue;
     }
-    size_t begin = at, end = at + token->matched.size();
+    const AddedToken* token = tokens_[found.value];
+    size_t begin = at, end = at + found.length;
     at = end;  // NOTE: the search goes on behind a match even when the match does not count
     if (token->special && !parse_special) continue;
     if (token->single_word && !is_word_alone(text, begin, end)) continue;

@@ -17,8 +17,6 @@ struct BpeScratch : ModelScratch {
   std::vector<int32_t> symbols;
 };
 
-std::string byte_token(int byte) { return fmt::format("<0x{:02X}>", byte); }
-
 }  // namespace
 
 void MergeTable::reserve(size_t merges) {
@@ -49,20 +47,10 @@ BpeModel::BpeModel(const JsonNode& node) {
   suffix_ = node.string_or("end_of_word_suffix", "");
 
   const JsonNode vocab = node.child("vocab");
-  vocab.expect_object();
-  for (const auto& [text, id] : vocab.json().items())
-    vocabulary_.add(text, JsonNode(id, vocab.file(), vocab.path() + "." + text).integer(0, kLargestId), vocab);
+  read_vocabulary(vocab, vocabulary_);
   if (!unk_token_.empty()) unk_id_ = vocabulary_.find(unk_token_);
-  if (byte_fallback_) find_byte_tokens(vocab);
+  if (byte_fallback_) fallback_ids_ = byte_fallback_ids(vocab, vocabulary_);
   read_merges(node.child("merges"));
-}
-
-void BpeModel::find_byte_tokens(const JsonNode& node) {
-  for (int byte = 0; byte < 256; ++byte) {
-    fallback_ids_[byte] = vocabulary_.find(byte_token(byte));
-    if (fallback_ids_[byte] < 0)
-      node.fail(fmt::format("byte_fallback needs a token for each of the 256 bytes, {} is missing", byte_token(byte)));
-  }
 }
 
 // Both forms of a merge: "left right", and ["left", "right"].

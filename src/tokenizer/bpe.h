@@ -60,7 +60,6 @@ class BpeModel : public Model {
 
  private:
   void read_merges(const JsonNode& node);
-  void find_byte_tokens(const JsonNode& node);
   void symbols_of(std::string_view word, std::vector<int32_t>& symbols) const;
   bool symbols_of_bytes(std::string_view word, std::vector<int32_t>& symbols) const;
   int32_t whole_word(std::string_view word) const;  // -1: not a token

@@ -1,5 +1,6 @@
 // The last step of encoding: the ids of one word that the pre-tokeniser made.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -32,6 +33,11 @@ class Model {
  protected:
   Vocabulary vocabulary_;
 };
+
+// {"text": id, ...} of BPE, WordPiece and WordLevel.
+void read_vocabulary(const JsonNode& node, Vocabulary& vocabulary);
+// Ids of <0x00> to <0xFF>; throws bad_model naming one that is missing.
+std::array<int32_t, 256> byte_fallback_ids(const JsonNode& node, const Vocabulary& vocabulary);
 
 // The "model" object of a tokenizer.json.
 std::unique_ptr<Model> make_model(const JsonNode& node);

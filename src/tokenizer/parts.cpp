@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 
 #include "tokenizer/byte_level.h"
 
@@ -56,20 +57,24 @@ void read_added_tokens(const JsonNode& list, Parts& parts) {
     parts.added_by_content.emplace(kept.content, &kept);
     parts.added_by_id.emplace(kept.id, &kept);
   }
+  std::vector<const AddedToken*> raw, normalized_ones;
+  std::unordered_set<std::string_view> raw_texts, normalized_texts;
   for (const AddedToken& token : parts.added) {
-    TokenMatcher& matcher = token.normalized ? parts.normalized_matcher : parts.raw_matcher;
     if (token.matched.empty()) list.fail(fmt::format("nothing is left of {} after the normalizer", in_quotes(token.content)));
-    if (matcher.has(token.matched)) list.fail(fmt::format("two tokens are both matched as {}", in_quotes(token.matched)));
-    matcher.add(&token);
+    (token.normalized ? normalized_ones : raw).push_back(&token);
+    if (!(token.normalized ? normalized_texts : raw_texts).insert(token.matched).second)
+      list.fail(fmt::format("two tokens are both matched as {}", in_quotes(token.matched)));
   }
+  parts.raw_matcher = TokenMatcher(std::move(raw));
+  parts.normalized_matcher = TokenMatcher(std::move(normalized_ones));
 }
 
 void count_ids(Parts& parts) {
   parts.vocab_size = parts.model->vocabulary().limit();
-  std::unordered_map<std::string_view, bool> special_contents;
+  std::unordered_set<std::string_view> special_contents;
   for (const AddedToken& token : parts.added) {
     parts.vocab_size = std::max(parts.vocab_size, token.id + 1);
-    if (token.special) special_contents.emplace(token.content, true);
+    if (token.special) special_contents.insert(token.content);
   }
   parts.special.resize(parts.vocab_size);
   for (int32_t id = 0; id < parts.vocab_size; ++id)

@@ -26,9 +26,22 @@ const std::vector<CodePointRange>& white_space() {
   return ranges;
 }
 
-const std::vector<CodePointRange>& word() {
+// NOTE: in Oniguruma \w alone takes the six superscripts and fractions of Latin-1 for words; in a class it does not.
+const std::vector<CodePointRange>& word(bool in_class) {
   static const auto ranges = ranges_with(kPatternWord);
-  return ranges;
+  static const auto without = [] {
+    std::vector<CodePointRange> kept;
+    for (const CodePointRange& r : ranges) {
+      if (r.last < 0xb2 || r.first > 0xbe) {
+        kept.push_back(r);
+        continue;
+      }
+      for (uint32_t c = r.first; c <= r.last; ++c)
+        if (std::u32string_view(U"\u00b2\u00b3\u00b9\u00bc\u00bd\u00be").find(c) == std::u32string_view::npos) kept.push_back({c, c});
+    }
+    return kept;
+  }();
+  return in_class ? without : ranges;
 }
 
 std::vector<CodePointRange> complement(const std::vector<CodePointRange>& ranges) {
@@ -153,7 +166,7 @@ class Translator {
     const char c = peek(1);
     if (auto escape_class = class_escape(); escape_class.length) return replace(escape_class.length, "[" + escape_class.body + "]");
     if (c == 'b' || c == 'B') {
-      const std::string inside = "[" + class_body(word()) + "]";
+      const std::string inside = "[" + class_body(word(false)) + "]";
       return replace(2, c == 'b' ? fmt::format("(?:(?<={0})(?!{0})|(?<!{0})(?={0}))", inside)
                                  : fmt::format("(?:(?<={0})(?={0})|(?<!{0})(?!{0}))", inside));
     }
@@ -199,8 +212,8 @@ class Translator {
     switch (c) {
       case 's': return {class_body(white_space()), 2};
       case 'S': return {class_body(complement(white_space())), 2};
-      case 'w': return {class_body(word()), 2};
-      case 'W': return {class_body(complement(word())), 2};
+      case 'w': return {class_body(word(in_class_)), 2};
+      case 'W': return {class_body(complement(word(in_class_))), 2};
       case 'd': return {category_body(set_of(Category::Nd), "Nd", false), 2};
       case 'D': return {category_body(set_of(Category::Nd), "Nd", true), 2};
       case 'h': return {"0-9a-fA-F", 2};
@@ -233,6 +246,7 @@ class Translator {
 
   void character_class() {
     const size_t start = out_.size();
+    in_class_ = true;
     copy(1);
     if (peek() == '^') copy(1);
     if (peek() == ']') {  // a literal ] in first place
@@ -255,11 +269,13 @@ class Translator {
       }
     }
     copy(1);
+    in_class_ = false;
     atom_ = start;
   }
 
   std::string_view in_;
   size_t at_ = 0;
+  bool in_class_ = false;
   std::string out_;
   size_t atom_ = 0;             // where the thing that a quantifier would repeat starts in out_
   std::vector<size_t> groups_;  // starts of the open groups in out_

@@ -17,7 +17,7 @@ using tokenizer::Piece;
 
 namespace {
 
-constexpr size_t kLongestText = size_t{1} << 30;
+constexpr size_t kLongestText = size_t{64} << 20;
 
 nlohmann::json read_if_present(const std::filesystem::path& path) {
   std::error_code problem;
@@ -26,7 +26,7 @@ nlohmann::json read_if_present(const std::filesystem::path& path) {
 
 void check_text(std::string_view text) {
   if (text.size() > kLongestText)
-    throw Error(ErrorKind::usage, fmt::format("encode: text of {} bytes, at most {} at once", text.size(), kLongestText));
+    throw Error(ErrorKind::usage, fmt::format("encode: text of {} bytes, at most {} at once; split it", text.size(), kLongestText));
   const size_t bad = tokenizer::first_invalid_utf8(text);
   if (bad != std::string_view::npos)
     throw Error(ErrorKind::usage, fmt::format("encode: invalid UTF-8 at byte {} of {} (0x{:02x}); convert the text to UTF-8",
