@@ -91,7 +91,8 @@ __device__ __forceinline__ RowSlice rounded_sum(const RawSlice<T>& x, const RawS
   return sum;
 }
 
-// The octets of a parameter that belong to a thread: of T, then asked for early; or of f32, then loaded when used.
+// The octets of a parameter that belong to a thread: of T, then asked for early; or of f32, then loaded when used. With a
+// null parameter it must not be used.
 template <class T>
 struct ParameterSlice {
   const RowParameter& parameter;
@@ -101,7 +102,7 @@ struct ParameterSlice {
 #pragma unroll
     for (int i = 0; i < kRowOctets; ++i) {
       early.octet[i] = {};
-      if ((sizeof(T) == 2 && p.dtype == DTypeOf<T>::value) && columns.has(i))
+      if (sizeof(T) == 2 && p.dtype == DTypeOf<T>::value && p.data && columns.has(i))
         early.octet[i] = load_shared_octet(static_cast<const T*>(p.data) + columns.column(i));
     }
   }

@@ -1,5 +1,6 @@
 // octavo_verify: every case of every op on the GPU against the CPU reference; receipts. Exit code 1 when a case failed.
-//   octavo_verify [--op NAME]... [--out DIR] [--keys FILE] [--repeats N] [--threads N] [--most-elements N] [--exact] [--list]
+//   octavo_verify [--op NAME]... [--out DIR] [--keys FILE] [--repeats N] [--threads N] [--most-elements N] [--every N]
+//                 [--exact] [--list]
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -21,7 +22,7 @@ struct Options {
   std::vector<std::string> ops;
   std::string out, keys;
   int64_t repeats = 100, most_elements = 4'000'000;
-  int threads = 8;
+  int threads = 8, every = 1;
   bool exact = false, list = false;
 };
 
@@ -81,8 +82,9 @@ int64_t report(const std::string& op, const std::vector<harness::OpCase>& cases,
 
 std::vector<harness::OpCase> chosen_cases(const OpEntry& op, const Options& options) {
   std::vector<harness::OpCase> cases;
+  int64_t number = 0;
   for (auto& c : op.cases())
-    if (elements_of(c) <= options.most_elements) cases.push_back(std::move(c));
+    if (elements_of(c) <= options.most_elements && number++ % options.every == 0) cases.push_back(std::move(c));
   return cases;
 }
 
@@ -127,6 +129,7 @@ int main(int argc, char** argv) {
   app.add_option("--repeats", options.repeats, "calls compared bit for bit with the first");
   app.add_option("--threads", options.threads, "CPU threads that prepare and judge");
   app.add_option("--most-elements", options.most_elements, "leave out cases with a larger argument");
+  app.add_option("--every", options.every, "only every Nth case")->check(CLI::PositiveNumber);
   app.add_flag("--exact", options.exact, "arguments in allocations of exactly their size, no repeats (for compute-sanitizer)");
   app.add_flag("--list", options.list, "the ops and the digests of their case tables; needs no GPU");
   CLI11_PARSE(app, argc, argv);
