@@ -91,7 +91,7 @@ int run() {
   const std::string text = read_text_file(folder + "/heldout.txt", 1 << 20);
   const std::vector<int32_t> ids = engine.tokenizer().encode(text, {.add_special_tokens = false, .parse_special = false});
   const Speeds speeds = measure_speeds(engine, ids);
-  const double read_gbs = harness::measure_read_gbs(engine.pool(), int64_t{256} << 20, 0.2);
+  const double read_gbs = harness::measure_read_gbs(engine.pool(), {.bytes = int64_t{256} << 20, .rounds = 5, .seconds = 0.3});
   const double decode_gbs = speeds.decode * static_cast<double>(engine.model().decode_read_bytes()) / 1e9;
 
   EngineOptions unquantised = options;

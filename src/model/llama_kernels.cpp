@@ -2,17 +2,23 @@
 // Tensors that no validation looks into have a shape and an address, but no memory behind it.
 #include <fmt/format.h>
 
+#include <atomic>
+
 #include "model/llama.h"
 #include "octavo/ops.h"
 
 namespace octavo {
 namespace {
 
-alignas(64) char no_memory[64];
+// An address that nothing reads, another at every call: ops refuse arguments that share memory.
+void* unread_address() {
+  static std::atomic<uintptr_t> next{0};
+  return reinterpret_cast<void*>((++next % 1024 + 1) << 36);
+}
 
-Tensor shaped(DType dtype, std::initializer_list<int64_t> shape) { return Tensor(no_memory, dtype, shape); }
+Tensor shaped(DType dtype, std::initializer_list<int64_t> shape) { return Tensor(unread_address(), dtype, shape); }
 Tensor shaped(DType dtype, std::initializer_list<int64_t> shape, std::initializer_list<int64_t> strides) {
-  return Tensor(no_memory, dtype, shape, strides);
+  return Tensor(unread_address(), dtype, shape, strides);
 }
 
 struct Asker {
@@ -68,8 +74,8 @@ struct Asker {
     note("rope", "q", fmt::format("{}x{}x{}", t, c.heads, c.head_dim),
          rope_variant(ctx, {.x = q, .out = q, .positions = positions, .inv_freq = shaped(DType::f32, {c.head_dim / 2})}));
 
-    KvView kv = KvView::paged(cache.dtype, no_memory, no_memory, c.kv_heads, c.head_dim, cache.pages_per_sequence());
-    if (cache.dtype == DType::i8) kv.k_scale = kv.v_scale = reinterpret_cast<float*>(no_memory);
+    KvView kv = KvView::paged(cache.dtype, unread_address(), unread_address(), c.kv_heads, c.head_dim, cache.pages_per_sequence());
+    if (cache.dtype == DType::i8) kv.k_scale = static_cast<float*>(unread_address()), kv.v_scale = static_cast<float*>(unread_address());
     const std::string what = fmt::format("{} cache", name_of(cache.dtype));
     note("kv_append", what, fmt::format("{}x{}x{}", t, c.kv_heads, c.head_dim),
          kv_append_variant(ctx, {.k = k, .v = k, .positions = positions, .cache = kv}));
