@@ -53,6 +53,8 @@ OCTAVO_INLINE F32 scale_by_power_of_2(F32 v, F32 whole) { return _mm512_scalef_p
 OCTAVO_INLINE F32 select_negative(F32 test, F32 yes, F32 no) {  // by test's sign bit
   return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(test)), no, yes);
 }
+OCTAVO_INLINE F32 keep(F32 v, Mask m) { return _mm512_maskz_mov_ps(m, v); }  // 0 in the other lanes
+OCTAVO_INLINE F32 sqrt(F32 v) { return _mm512_sqrt_ps(v); }
 OCTAVO_INLINE F32 swap_pairs(F32 v) { return _mm512_permute_ps(v, 0xb1); }  // lanes 1 0 3 2 ...
 // True when any lane of a is unordered with itself or infinite.
 OCTAVO_INLINE bool any_not_finite(F32 v) { return _mm512_fpclass_ps_mask(v, 0x99) != 0; }
@@ -103,6 +105,8 @@ OCTAVO_INLINE F32 scale_by_power_of_2(F32 v, F32 whole) {  // v * 2^whole, -126 
   return _mm256_mul_ps(v, _mm256_castsi256_ps(exponent));
 }
 OCTAVO_INLINE F32 select_negative(F32 test, F32 yes, F32 no) { return _mm256_blendv_ps(no, yes, test); }  // by test's sign bit
+OCTAVO_INLINE F32 keep(F32 v, Mask m) { return _mm256_and_ps(v, _mm256_castsi256_ps(m)); }  // 0 in the other lanes
+OCTAVO_INLINE F32 sqrt(F32 v) { return _mm256_sqrt_ps(v); }
 OCTAVO_INLINE F32 swap_pairs(F32 v) { return _mm256_permute_ps(v, 0xb1); }  // lanes 1 0 3 2 ...
 OCTAVO_INLINE bool any_not_finite(F32 v) {
   const F32 difference = _mm256_sub_ps(v, v);  // NaN for NaN and Inf
@@ -110,6 +114,17 @@ OCTAVO_INLINE bool any_not_finite(F32 v) {
 }
 
 #endif
+
+// A row in whole vectors and one rest: body(i, n) for the n <= kLanes elements at i. NOTE: masked moves are slow on Zen, so
+// whole vectors must not use them: load_lanes and store_lanes choose by n, which is a constant where body is inlined.
+template <class Body>
+OCTAVO_INLINE void for_lanes(int64_t width, const Body& body) {
+  int64_t i = 0;
+  for (; i + kLanes <= width; i += kLanes) body(i, int64_t{kLanes});
+  if (i < width) body(i, width - i);
+}
+OCTAVO_INLINE F32 load_lanes(const float* p, int64_t n) { return n >= kLanes ? load(p) : load(p, first_lanes(n)); }
+OCTAVO_INLINE void store_lanes(float* p, F32 v, int64_t n) { n >= kLanes ? store(p, v) : store(p, v, first_lanes(n)); }
 
 // e^x within 2 ulp for x in [-87, 88]; below -87 it gives 0 (softmax needs that), above 88 it saturates; NaN gives NaN.
 OCTAVO_INLINE F32 exp(F32 x) {

@@ -57,24 +57,24 @@ __global__ void __launch_bounds__(kMaxRowThreads) layer_norm_in_registers(const 
   } else {
     slice = unpack(x);
   }
-  const ParameterSlice<T> weight(p.weight, columns), bias(p.bias, columns);
+  const ParameterSlice<T> weight(p.weight, columns);
   if constexpr (kResidual && kSpan != RowSpan::cluster) store(p.u + row * p.u_stride, columns, slice);
 
+  RawSlice<T> u_octets;  // clusters: u waits, because the barriers wait for stores before them
   cluster_start<kSpan>();
   const float sum = sum_over(slice, [](float v, float all) { return all + v; });
   const float mean = reduce_row<Sum, kSpan>(sum, mean_scratch) / static_cast<float>(p.width);
-  RowSlice centred = slice;
-  const float squares = reduce_row<Sum, kSpan>(centre(centred, mean, columns), square_scratch);
+  if constexpr (kResidual && kSpan == RowSpan::cluster) u_octets = pack_slice<T>(slice);
+  const float squares = reduce_row<Sum, kSpan>(centre(slice, mean, columns), square_scratch);
   const float rstd = 1.0f / sqrtf(squares / static_cast<float>(p.width) + p.eps);
 
-  if constexpr (kResidual && kSpan == RowSpan::cluster) store(p.u + row * p.u_stride, columns, slice);
-  slice = centred;
+  if constexpr (kResidual && kSpan == RowSpan::cluster) store(p.u + row * p.u_stride, columns, u_octets);
   weight.for_each(columns, [&](int i, const float(&w)[kOctet]) {
 #pragma unroll
     for (int e = 0; e < kOctet; ++e) slice.value[i][e] = slice.value[i][e] * rstd * w[e];
   });
   if (p.bias.data)
-    bias.for_each(columns, [&](int i, const float(&b)[kOctet]) {
+    ParameterSlice<T>(p.bias, columns).for_each(columns, [&](int i, const float(&b)[kOctet]) {
 #pragma unroll
       for (int e = 0; e < kOctet; ++e) slice.value[i][e] += b[e];
     });
