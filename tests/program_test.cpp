@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 
 const fs::path kDemo = fs::path(OCTAVO_SOURCE_DIR) / "models/demo";
 
-struct Run {
+struct Outcome {
   int code = -1;
   std::string out, err;
 };
@@ -36,7 +36,7 @@ void spit(const fs::path& path, const std::string& bytes) {
 
 class Program : public ::testing::Test {
  protected:
-  Run run(const std::vector<std::string>& arguments, const std::string& before = "") {
+  Outcome run(const std::vector<std::string>& arguments, const std::string& before = "") {
     std::string command = before + " " + OCTAVO_PROGRAM;
     for (const auto& a : arguments) {
       command += " '";
@@ -47,7 +47,7 @@ class Program : public ::testing::Test {
     const int status = std::system(("( " + command + " ) >" + out.string() + " 2>" + err.string() + " </dev/null").c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), slurp(out), slurp(err)};
   }
-  void expect_error(const Run& r, int code, const std::string& says) {
+  void expect_error(const Outcome& r, int code, const std::string& says) {
     EXPECT_EQ(r.code, code) << r.err;
     EXPECT_THAT(r.err, HasSubstr(says));
     EXPECT_THAT(r.err, ::testing::StartsWith("octavo: "));
@@ -61,7 +61,7 @@ class Program : public ::testing::Test {
     for (const auto& file : fs::directory_iterator(kDemo)) fs::create_symlink(file.path(), copy / file.path().filename());
     return copy;
   }
-  Run generate(const fs::path& model, const std::vector<std::string>& more = {}) {
+  Outcome generate(const fs::path& model, const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments = {"generate", "-m", model.string(), "-p", "Once", "-n", "4"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run(arguments);
@@ -86,7 +86,7 @@ class Program : public ::testing::Test {
 };
 
 TEST_F(Program, WithoutArgumentsItHelps) {
-  const Run r = run({});
+  const Outcome r = run({});
   EXPECT_EQ(r.code, 0);
   EXPECT_THAT(r.out, HasSubstr("octavo demo"));
   EXPECT_EQ(run({"--version"}).code, 0);
@@ -95,7 +95,7 @@ TEST_F(Program, WithoutArgumentsItHelps) {
 
 TEST_F(Program, GeneratesTheSameTextForTheSameSeed) {
   const std::vector<std::string> arguments = {"generate", "-p", "Once upon a time", "-n", "24", "-s", "5"};
-  const Run first = run(arguments), second = run(arguments);
+  const Outcome first = run(arguments), second = run(arguments);
   EXPECT_EQ(first.code, 0) << first.err;
   EXPECT_GT(first.out.size(), 20u);
   EXPECT_EQ(first.out, second.out);
@@ -103,7 +103,7 @@ TEST_F(Program, GeneratesTheSameTextForTheSameSeed) {
 }
 
 TEST_F(Program, JsonIsOneObject) {
-  const Run r = run({"generate", "-p", "The old house", "-n", "8", "--temp", "0", "--json"});
+  const Outcome r = run({"generate", "-p", "The old house", "-n", "8", "--temp", "0", "--json"});
   ASSERT_EQ(r.code, 0) << r.err;
   const auto j = nlohmann::json::parse(r.out);
   EXPECT_EQ(j["generated_tokens"], 8);
@@ -124,16 +124,17 @@ TEST_F(Program, TheTextDoesNotDependOnThreadsOrPromptChunks) {
 TEST_F(Program, StopStringsEndTheText) {
   const std::string whole = run({"generate", "-p", "Once upon a time", "-n", "40", "--temp", "0"}).out;
   const std::string word = whole.substr(whole.find(' ', 20), 6);
-  const Run r = run({"generate", "-p", "Once upon a time", "-n", "40", "--temp", "0", "--stop", word});
+  const Outcome r = run({"generate", "-p", "Once upon a time", "-n", "40", "--temp", "0", "--stop", word});
   EXPECT_EQ(r.out, whole.substr(0, whole.find(word)) + "\n");
   EXPECT_THAT(r.err, HasSubstr("stop string"));
 }
 
 TEST_F(Program, PlanIsWhatLoadingAllocates) {
-  const Run plan = run({"plan", "--json", "-c", "256"}), used = run({"generate", "--json", "-c", "256", "-p", "a", "-n", "1"});
+  const Outcome plan = run({"plan", "--json", "-c", "256"}), used = run({"generate", "--json", "-c", "256", "-p", "a", "-n", "1"});
   ASSERT_EQ(plan.code, 0) << plan.err;
   int64_t weights = 0, kv = 0;
-  for (const auto& row : nlohmann::json::parse(plan.out)["rows"]) {
+  const auto table = nlohmann::json::parse(plan.out);
+  for (const auto& row : table["rows"]) {
     const std::string what = row["what"];
     if (what.starts_with("weights")) weights += row["bytes"].get<int64_t>();
     if (what.starts_with("KV")) kv += row["bytes"].get<int64_t>();
@@ -145,7 +146,7 @@ TEST_F(Program, PlanIsWhatLoadingAllocates) {
 
 TEST_F(Program, MemoryBudgetIsAHardLimit) {
   expect_error(run({"generate", "-p", "a", "--memory-budget", "1MB"}), 4, "--memory-budget 1000000");
-  const Run fits = run({"plan", "--memory-budget", "100MB"});
+  const Outcome fits = run({"plan", "--memory-budget", "100MB"});
   EXPECT_EQ(fits.code, 0) << fits.err;
   expect_error(run({"plan", "--memory-budget", "6 bananas"}), 2, "6 bananas");
 }
@@ -155,7 +156,7 @@ TEST_F(Program, InspectExplainEval) {
   EXPECT_THAT(run({"explain"}).out, HasSubstr("gemm_w8a8"));
   const fs::path text = folder.path() / "text.txt";
   spit(text, "The boy went down to the river, and there he saw a great ship with white sails.");
-  const Run r = run({"eval", "-f", text.string(), "--json"});
+  const Outcome r = run({"eval", "-f", text.string(), "--json"});
   ASSERT_EQ(r.code, 0) << r.err;
   const auto j = nlohmann::json::parse(r.out);
   EXPECT_GT(j["top1_agreement"], 0.8);
@@ -165,15 +166,15 @@ TEST_F(Program, InspectExplainEval) {
 TEST_F(Program, QuantizedFolderGivesTheSameModel) {
   const fs::path out = folder.path() / "int8";
   ASSERT_EQ(run({"quantize", "-o", out.string()}).code, 0);
-  const Run r = generate(out, {"--temp", "0"});
+  const Outcome r = generate(out, {"--temp", "0"});
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_EQ(r.out, generate(kDemo, {"--temp", "0"}).out);
-  expect_error(run({"quantize", "-o", out.string()}), 1, out.string());  // never over an existing model without --force
+  expect_error(run({"quantize", "-o", out.string()}), 2, out.string());  // never over an existing model without --force
 }
 
 TEST_F(Program, NoSpaceLeavesNothing) {
   const fs::path out = folder.path() / "full";
-  const Run r = run({"quantize", "-o", out.string()}, "ulimit -f 2000;");
+  const Outcome r = run({"quantize", "-o", out.string()}, "ulimit -f 2000;");
   EXPECT_EQ(r.code, 1) << r.err;
   EXPECT_TRUE(!fs::exists(out) || fs::is_empty(out));
 }
@@ -194,7 +195,7 @@ TEST_F(Program, AnUnknownFlagIsNotAnAbbreviation) { expect_error(run({"plan", "-
 TEST_F(Program, PromptLongerThanTheContextIsRefusedWithNumbers) {
   std::string longer;
   for (int i = 0; i < 300; ++i) longer += "word ";
-  const Run r = run({"generate", "-c", "128", "-p", longer});
+  const Outcome r = run({"generate", "-c", "128", "-p", longer});
   expect_error(r, 2, "128");
   EXPECT_THAT(r.err, HasSubstr("tokens"));
 }
@@ -237,7 +238,7 @@ TEST_F(Program, ShardNameOutsideTheFolder) {
 }
 
 TEST_F(Program, ConfigsThatCannotBe) {
-  const Run r = generate(model_with_config("architectures", {"MambaForCausalLM"}));
+  const Outcome r = generate(model_with_config("architectures", {"MambaForCausalLM"}));
   expect_error(r, 3, "MambaForCausalLM");
   EXPECT_THAT(r.err, HasSubstr("LlamaForCausalLM"));
   const auto config = nlohmann::json::parse(slurp(kDemo / "config.json"));
