@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 
 #include "cuda/row_split.h"
+#include "ops/adamw/adamw_cases.h"
+#include "ops/bias_gelu/bias_gelu_cases.h"
 #include "ops/embedding/embedding_cases.h"
+#include "ops/layer_norm/layer_norm_cases.h"
+#include "ops/layer_norm/layer_norm_cuda.h"
 #include "ops/quantize_rows/quantize_rows_cases.h"
 #include "ops/quantize_rows/quantize_rows_cuda.h"
 #include "ops/rms_norm/rms_norm_cases.h"
@@ -57,6 +61,47 @@ void add_norms(Table& t, DType d) {
   }
 }
 
+void add_layer_norms(Table& t, DType d) {
+  for (const bool residual : {false, true})
+    for (const bool codes : {false, true}) {
+      const std::string suffix = std::string(residual ? "/residual" : "") + (codes ? "/codes" : "");
+      const auto at = [&](const Shape& s) {
+        return layer_norm_case({.rows = s.rows, .width = s.width, .dtype = d, .weight_dtype = d, .residual = residual, .y = !codes, .codes = codes}, kWhy);
+      };
+      for (const Shape& s : kLarge) t.add("layer_norm", s, suffix, d, at(s));
+      t.add("layer_norm", kWide, suffix, d, at(kWide));
+      t.add("layer_norm", kSmall, suffix, d, at(kSmall), true);
+    }
+}
+
+void add_gelu(Table& t, DType d) {
+  const auto at = [&](const Shape& s, GeluForm form, bool codes) {
+    return bias_gelu_case({.rows = s.rows, .width = s.width, .dtype = d, .bias_dtype = d, .form = form, .out = !codes, .codes = codes}, kWhy);
+  };
+  for (const Shape& s : kLarge) {
+    t.add("bias_gelu", s, "", d, at(s, GeluForm::erf, false));
+    t.add("bias_gelu", s, "/tanh", d, at(s, GeluForm::tanh, false));
+    t.add("bias_gelu", s, "/codes", d, at(s, GeluForm::erf, true));
+  }
+  for (const int64_t tokens : {512, 1024, 2048})  // the seeds' table: B = 2, T = 256, 512, 1024
+    for (const int64_t width : {4096, 16384}) t.add("bias_gelu", {tokens, width}, "/seeds", d, at({tokens, width}, GeluForm::erf, false));
+  t.add("bias_gelu", kSmall, "", d, at(kSmall, GeluForm::erf, false), true);
+}
+
+void add_adamw(Table& t) {
+  const auto add = [&](std::string name, AdamWShape s) {
+    BenchCase b{"adamw", std::move(name), octavo::name_of(s.param), adamw_case(s, kWhy)};
+    t.cases.push_back(std::move(b));
+  };
+  for (const int64_t size : {1'000'000, 10'000'000, 50'000'000, 500'000'000}) add(fmt::format("{}", size), {.widths = {size}});
+  add("50000000/bf16", {.widths = {50'000'000}, .param = DType::bf16, .grad = DType::bf16});
+  std::vector<int64_t> odd;  // 300 tensors of odd sizes, 50 M in all
+  int64_t left = 50'000'000;
+  for (int i = 0; i < 299; ++i) odd.push_back((27'001 + i * 7919 % 279'991) | 1), left -= odd.back();
+  odd.push_back(left);
+  add("50000000/300_tensors", {.widths = odd});
+}
+
 void add_quantise(Table& t, DType d) {
   const auto at = [&](const Shape& s) { return quantize_rows_case({.rows = s.rows, .width = s.width, .dtype = d}, kWhy); };
   for (const Shape& s : kLarge) t.add("quantize_rows", s, "", d, at(s));
@@ -103,7 +148,10 @@ std::vector<Alternative> other_splits(int64_t width, const Call& call) {
 std::vector<BenchCase> bench_cases() {
   Table t;
   add_norms(t, DType::f16);
+  add_layer_norms(t, DType::f16);
   add_quantise(t, DType::f16);
+  add_gelu(t, DType::f16);
+  add_adamw(t);
   add_silu(t, DType::f16);
   add_rest(t, DType::f16);
   return t.cases;
@@ -125,6 +173,11 @@ std::vector<Alternative> alternatives_of(const BenchCase& b) {
     }});
     return all;
   }
+  if (b.op == "layer_norm")
+    return other_splits(b.op_case.args[0].shape[1], [=](const Context& ctx, harness::CaseTensors t, const cuda::RowSplit& split) {
+      layer_norm_with_split(ctx, {.x = at(t, "x"), .residual = at(t, "residual"), .weight = at(t, "weight"), .bias = at(t, "bias"),
+                                  .u = at(t, "u"), .y = at(t, "y"), .y_codes = at(t, "y_codes"), .y_scale = at(t, "y_scale")}, split);
+    });
   if (b.op == "quantize_rows")
     return other_splits(b.op_case.args[0].shape[1], [=](const Context& ctx, harness::CaseTensors t, const cuda::RowSplit& split) {
       quantize_rows_with_split(ctx, {.x = at(t, "x"), .codes = at(t, "codes"), .scale = at(t, "scale")}, split);

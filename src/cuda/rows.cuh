@@ -75,6 +75,21 @@ __device__ __forceinline__ void store(T* row, const Columns& columns, const RowS
     if (columns.has(i)) store_octet(row + columns.column(i), pack<T>(slice.value[i]));
 }
 
+template <class T>
+__device__ __forceinline__ RawSlice<T> pack_slice(const RowSlice& slice) {
+  RawSlice<T> raw;
+#pragma unroll
+  for (int i = 0; i < kRowOctets; ++i) raw.octet[i] = pack<T>(slice.value[i]);
+  return raw;
+}
+
+template <class T>
+__device__ __forceinline__ void store(T* row, const Columns& columns, const RawSlice<T>& raw) {
+#pragma unroll
+  for (int i = 0; i < kRowOctets; ++i)
+    if (columns.has(i)) store_octet(row + columns.column(i), raw.octet[i]);
+}
+
 // x + residual, rounded to T.
 template <class T>
 __device__ __forceinline__ RowSlice rounded_sum(const RawSlice<T>& x, const RawSlice<T>& residual) {

@@ -1,6 +1,9 @@
 #include "gpu/ops_table.h"
 
+#include "ops/adamw/adamw_cases.h"
+#include "ops/bias_gelu/bias_gelu_cases.h"
 #include "ops/embedding/embedding_cases.h"
+#include "ops/layer_norm/layer_norm_cases.h"
 #include "ops/quantize_rows/quantize_rows_cases.h"
 #include "ops/rms_norm/rms_norm_cases.h"
 #include "ops/rope/rope_cases.h"
@@ -59,10 +62,49 @@ std::vector<OpCase> silu_mul_on_gpu() {
   return cases;
 }
 
+std::vector<OpCase> layer_norm_on_gpu() {
+  auto cases = layer_norm_cases();
+  for (const int64_t width : kSplitWidths)
+    for (const DType d : kFloats)
+      for (const bool residual : {false, true})
+        for (const bool codes : {false, true})
+          cases.push_back(layer_norm_case({.rows = width > 16384 ? 2 : 9, .width = width, .dtype = d, .weight_dtype = d,
+                                           .residual = residual, .y = !codes || residual, .codes = codes,
+                                           .hard = width <= 16384}, kSplitWhy));
+  return cases;
+}
+
+std::vector<OpCase> bias_gelu_on_gpu() {
+  auto cases = bias_gelu_cases();
+  for (const int64_t width : kSplitWidths)
+    for (const DType d : kFloats)
+      for (const auto form : {GeluForm::erf, GeluForm::tanh})
+        for (const bool codes : {false, true})
+          cases.push_back(bias_gelu_case({.rows = width > 16384 ? 2 : 9, .width = width, .dtype = d, .bias_dtype = d,
+                                          .form = form, .out = !codes, .codes = codes, .wide_range = width % 16 == 8}, kSplitWhy));
+  return cases;
+}
+
+std::vector<OpCase> adamw_on_gpu() {
+  auto cases = adamw_cases();
+  std::vector<int64_t> many;
+  for (int64_t i = 0; i < 700; ++i) many.push_back(1 + i * 37 % 301);
+  auto s = AdamWShape{.widths = many};
+  auto c = adamw_case(s, "more tensors than a table holds: two launches");
+  c.name = "1x700_tensors/f32";
+  cases.push_back(std::move(c));
+  for (const int64_t misalign : {0, 1, 2, 3, 5})
+    for (const DType param : {DType::f32, DType::bf16})
+      cases.push_back(adamw_case({.widths = {2047, 2048, 2049, 4096, 100003}, .param = param, .grad = param, .misalign = misalign},
+                                 "chunk boundaries, at every alignment"));
+  return cases;
+}
+
 }  // namespace
 
 const std::vector<OpEntry>& all_ops() {
   static const std::vector<OpEntry> ops{
+      {"adamw", adamw_on_gpu},        {"bias_gelu", bias_gelu_on_gpu},        {"layer_norm", layer_norm_on_gpu},
       {"embedding", embedding_cases}, {"quantize_rows", quantize_rows_on_gpu}, {"rms_norm", rms_norm_on_gpu},
       {"rope", rope_cases},           {"silu_mul", silu_mul_on_gpu},
   };
