@@ -63,8 +63,8 @@ void AtomicFile::write(int64_t offset, const void* data, int64_t bytes) {
   constexpr int64_t kMostAtOnce = int64_t{1} << 30;
   if (fd_ < 0 || offset < 0 || bytes < 0 || bytes > bytes_ - offset)
     throw Error(ErrorKind::usage,
-                fmt::format("{}: write of bytes {} to {} into a {} of {} bytes", target_.string(), offset,
-                            offset + bytes, fd_ < 0 ? "sealed file" : "file", bytes_));
+                fmt::format("{}: write of {} bytes from byte {} on into a {} of {} bytes", target_.string(),
+                            bytes, offset, fd_ < 0 ? "sealed file" : "file", bytes_));
   const auto* from = static_cast<const char*>(data);
   for (int64_t done = 0; done < bytes;) {
     const ssize_t put =

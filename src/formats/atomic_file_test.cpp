@@ -72,9 +72,11 @@ TEST(AtomicFile, MovingKeepsOneOwner) {
 TEST(AtomicFile, WritesOutsideTheReservedSizeAreRefused) {
   TempFolder folder;
   AtomicFile file(folder / "a", 4);
-  expect_error(ErrorKind::usage, "write of bytes 2 to 5 into a file of 4 bytes",
+  expect_error(ErrorKind::usage, "write of 3 bytes from byte 2 on into a file of 4 bytes",
                [&] { file.write(2, "xyz", 3); });
-  expect_error(ErrorKind::usage, "write of bytes -1", [&] { file.write(-1, "xyz", 3); });
+  expect_error(ErrorKind::usage, "write of 3 bytes from byte -1", [&] { file.write(-1, "xyz", 3); });
+  expect_error(ErrorKind::usage, "from byte 9223372036854775807 on",
+               [&] { file.write(INT64_MAX, "xyz", 3); });
   file.seal();
   expect_error(ErrorKind::usage, "sealed file", [&] { file.write(0, "x", 1); });
 }

@@ -302,8 +302,8 @@ const TensorInfo* SafetensorsFile::find(std::string_view name) const {
 void SafetensorsFile::read(const TensorInfo& tensor, int64_t offset, void* to, int64_t bytes) const {
   if (offset < 0 || bytes < 0 || bytes > tensor.bytes() - offset)
     throw Error(ErrorKind::usage,
-                fmt::format("{}: tensor {}: bytes {} to {} asked for, it has {}", path().string(),
-                            in_quotes(tensor.name), offset, offset + bytes, tensor.bytes()));
+                fmt::format("{}: tensor {}: {} bytes from byte {} on asked for, it has {}", path().string(),
+                            in_quotes(tensor.name), bytes, offset, tensor.bytes()));
   file_.read(data_begin_ + tensor.begin + offset, to, bytes);
 }
 
