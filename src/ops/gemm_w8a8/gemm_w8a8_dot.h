@@ -22,8 +22,8 @@ using WCode = int8_t;
 inline constexpr int kGroup = 4;     // products added into one s32 lane at once
 inline constexpr int kOffset = 128;  // of XCode
 inline constexpr int kOffsetLog2 = 7;
-inline constexpr int kTileRows = 6,
-                     kTileVectors = 4;  // 24 accumulators, 4 vectors of w, 1 of x: of 32 registers
+// 24 accumulators, 4 vectors of w, 1 of x: of 32 registers.
+inline constexpr int kTileRows = 6, kTileVectors = 4;
 inline constexpr int kStreamRows = 4;
 
 OCTAVO_INLINE I32 zero_int() { return _mm512_setzero_si512(); }
@@ -88,8 +88,8 @@ using XCode = int16_t;
 using WCode = int16_t;
 inline constexpr int kGroup = 2;
 inline constexpr int kOffset = 0;
-inline constexpr int kTileRows = 6,
-                     kTileVectors = 2;  // 12 accumulators, 2 vectors of w, 1 of x, 1 product: all 16
+// 12 accumulators, 2 vectors of w, 1 of x, 1 product: all 16 registers.
+inline constexpr int kTileRows = 6, kTileVectors = 2;
 inline constexpr int kStreamRows = 2;
 
 OCTAVO_INLINE I32 zero_int() { return _mm256_setzero_si256(); }
@@ -139,10 +139,15 @@ OCTAVO_INLINE void transpose(I32 (&rows)[8]) {
 
 #endif
 
+// Accumulators of inner loops. NOTE: g++ 12 keeps the two-register form of I32 (64-bit lanes) and of the s32 lanes that
+// dot works on apart, and copies and spills between them in every step; with s32 lanes throughout it does not.
+typedef int32_t Sums __attribute__((vector_size(sizeof(I32))));
+OCTAVO_INLINE Sums dot(Sums acc, I32 x, I32 w) { return (Sums)dot((I32)acc, x, w); }
+
 // The sums of the lanes of four vectors.
-OCTAVO_INLINE __m128i add_lanes(I32 a, I32 b, I32 c, I32 d) {
-  const __m256i quads =
-      _mm256_hadd_epi32(_mm256_hadd_epi32(fold(a), fold(b)), _mm256_hadd_epi32(fold(c), fold(d)));
+OCTAVO_INLINE __m128i add_lanes(Sums a, Sums b, Sums c, Sums d) {
+  const __m256i quads = _mm256_hadd_epi32(_mm256_hadd_epi32(fold((I32)a), fold((I32)b)),
+                                          _mm256_hadd_epi32(fold((I32)c), fold((I32)d)));
   return _mm_add_epi32(_mm256_castsi256_si128(quads), _mm256_extracti128_si256(quads, 1));
 }
 

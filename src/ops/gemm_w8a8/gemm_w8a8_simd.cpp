@@ -39,18 +39,18 @@ OCTAVO_INLINE void stream_tile(const Int8Gemm& g, int64_t m, int64_t n) {
   const int8_t* x = g.x + m * g.x_stride;
   const int8_t* w = g.w + n * g.w_stride;
   const int8_t* next = w + kCols * g.w_stride;
-  I32 acc[kRows][4], sum[4];
+  Sums acc[kRows][4], sum[4];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
-    sum[j] = zero_int();
+    sum[j] = (Sums)zero_int();
 #pragma GCC unroll 4
-    for (int i = 0; i < kRows; ++i) acc[i][j] = zero_int();
+    for (int i = 0; i < kRows; ++i) acc[i][j] = (Sums)zero_int();
   }
   const bool needs_sums = kOffset != 0 && !g.w_code_sum;
   const auto add = [&](const I32(&x_now)[kRows], I32 w_now, int j) __attribute__((always_inline)) {
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) acc[i][j] = dot(acc[i][j], x_now[i], w_now);
-    if (needs_sums) sum[j] = sum_codes(sum[j], w_now);
+    if (needs_sums) sum[j] = (Sums)sum_codes((I32)sum[j], w_now);
   };
   const auto step = [&](int64_t k) __attribute__((always_inline)) {
     I32 x_now[kRows];
@@ -152,11 +152,12 @@ OCTAVO_INLINE void add_code_sums(Int8Block& block, int64_t v, int64_t column, in
 // acc[i .. i + kRows][column ..] += x * w over `groups` groups of k.
 template <int kRows>
 OCTAVO_INLINE void multiply_tile(Int8Block& block, int64_t i, int64_t column, int64_t groups) {
-  I32 acc[kRows][kTileVectors];
+  Sums acc[kRows][kTileVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v) acc[r][v] = load_int(&block.acc[i + r][column + v * kLanes]);
+    for (int v = 0; v < kTileVectors; ++v) acc[r][v] = (Sums)load_int(&block.acc[i + r][column + v * kLanes]);
+#pragma GCC unroll 4
   for (int64_t group = 0; group < groups; ++group) {
     I32 w[kTileVectors];
 #pragma GCC unroll 4
@@ -171,20 +172,20 @@ OCTAVO_INLINE void multiply_tile(Int8Block& block, int64_t i, int64_t column, in
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v) store_int(&block.acc[i + r][column + v * kLanes], acc[r][v]);
+    for (int v = 0; v < kTileVectors; ++v) store_int(&block.acc[i + r][column + v * kLanes], (I32)acc[r][v]);
+}
+
+// The last rows, 1 to kMost of them, as one tile.
+template <int kMost>
+OCTAVO_INLINE void multiply_rest(Int8Block& block, int64_t i, int64_t rows, int64_t column, int64_t groups) {
+  if (rows == kMost) return multiply_tile<kMost>(block, i, column, groups);
+  if constexpr (kMost > 1) multiply_rest<kMost - 1>(block, i, rows, column, groups);
 }
 
 OCTAVO_INLINE void multiply_rows(Int8Block& block, int64_t rows, int64_t column, int64_t groups) {
   int64_t i = 0;
   for (; i + kTileRows <= rows; i += kTileRows) multiply_tile<kTileRows>(block, i, column, groups);
-  switch (rows - i) {
-    case 5: return multiply_tile<5>(block, i, column, groups);
-    case 4: return multiply_tile<4>(block, i, column, groups);
-    case 3: return multiply_tile<3>(block, i, column, groups);
-    case 2: return multiply_tile<2>(block, i, column, groups);
-    case 1: return multiply_tile<1>(block, i, column, groups);
-    default: return;
-  }
+  if (i < rows) multiply_rest<kTileRows - 1>(block, i, rows - i, column, groups);
 }
 
 // y of `rows` rows from m on, columns n .. n_end.
