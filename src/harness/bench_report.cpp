@@ -91,7 +91,7 @@ std::string BenchReport::json() const {
                   {"threads", threads_},
                   {"isa", name_of(best_isa())},
                   {"commit", git("rev-parse --short=12 HEAD")},
-                  {"source_hash", git("rev-parse --short=12 HEAD:src/ops/" + op_)},
+                  {"source_hash", git("rev-parse --short=12 HEAD:src" + (op_ == "model" ? std::string() : "/ops/" + op_))},
                   {"date", now()},
                   {"ceilings", ceilings},
                   {"rows", rows}};

@@ -17,8 +17,9 @@ namespace octavo::harness {
 enum class Judge {
   exact,   // bitwise equal to the reference run with the same dtypes (NaN equals NaN)
   floats,  // check_float_rule against fp64 reference and plain version
-  codes,   // i8: |code - value * 127 / amax| <= 0.5 + 2^-10 where value, amax come from the fp64 reference; its scale
-           // is the next argument, judged with it (relative 1e-6; NaN rows: scale NaN, codes 0)
+  codes,   // i8, after dequantisation: |code * scale - value| <= (0.5 + 2^-10) amax / 127 + fp32 slack, value and amax from
+           // the fp64 reference; its scale is the next argument, judged with it (relative 1e-6 + slack; NaN rows: scale
+           // NaN, codes 0; rows that fp32 cannot tell from zero may have scale 1, codes 0)
   scale,   // f32 scale that belongs to the `codes` argument before it
 };
 

@@ -125,7 +125,11 @@ int64_t LlamaModel::weight_bytes() const {
 }
 
 int64_t LlamaModel::decode_read_bytes() const {
-  return weight_bytes() - (config_.tied_embeddings ? 0 : embedding_.bytes());
+  const auto product = [](const LinearWeight& w) { return w.elements.bytes() + w.scales.bytes() + w.bias_values.bytes(); };
+  int64_t bytes = product(config_.tied_embeddings ? embedding_ : head_) + final_norm_.bytes();
+  for (const Layer& l : layers_)
+    bytes += l.attention_norm.bytes() + l.ffn_norm.bytes() + product(l.qkv) + product(l.out) + product(l.gate_up) + product(l.down);
+  return bytes;
 }
 
 MemoryPlan LlamaModel::plan_weights(const ModelConfig& c, Quantization quantization) {

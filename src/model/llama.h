@@ -54,7 +54,7 @@ class LlamaModel {
   const ModelConfig& config() const { return config_; }
   Quantization quantization() const { return quantization_; }
   int64_t weight_bytes() const;       // as they lie in memory
-  int64_t decode_read_bytes() const;  // weights that one decode step reads (the embedding row aside)
+  int64_t decode_read_bytes() const;  // weights that one w8a16 or unquantised decode step reads
 
   // What loading and forward will allocate, before either has happened. Activations: for up to max_tokens new
   // tokens a call with logits for max_logit_rows of them; `ctx` decides the kernels and so their workspace.
