@@ -21,6 +21,7 @@ namespace {
 constexpr const char* kOp = "sample";
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr int64_t kLeastBuffer = 1024;  // candidates beyond k before the buffer is cut back to k
+constexpr int64_t kBlock = 128;         // tokens looked at together
 constexpr int64_t kSortBelow = 64;      // selection ends with a sort of this many
 
 struct Token {
@@ -132,38 +133,62 @@ const float* prepared_logits(const SampleArgs& args, const Memory& memory) {
   return memory.logits;
 }
 
-// The largest logit; NaN when there is one. Branch-free, so that the compiler makes vectors of it.
-float largest_logit(const float* logits, int64_t n) {
-  float largest[8], poison[8];
-  for (int l = 0; l < 8; ++l) largest[l] = -kInf, poison[l] = 0.0f;
+// The largest of a block's logits; NaN when it holds one. Branch-free, so that the compiler makes vectors of it.
+float largest_of(const float* logits, int64_t n) {
+  constexpr int kLanes = 16;
+  float largest[kLanes], poison[kLanes];
+  for (int l = 0; l < kLanes; ++l) largest[l] = -kInf, poison[l] = 0.0f;
   int64_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (int l = 0; l < 8; ++l) {
+  for (; i + kLanes <= n; i += kLanes)
+    for (int l = 0; l < kLanes; ++l) {
       const float x = logits[i + l];
       largest[l] = x > largest[l] ? x : largest[l];
-      poison[l] += x != x ? 1.0f : 0.0f;
+      poison[l] = x != x ? 1.0f : poison[l];
     }
   for (; i < n; ++i) largest[0] = std::max(largest[0], logits[i]), poison[0] += logits[i] != logits[i] ? 1.0f : 0.0f;
-  for (int l = 1; l < 8; ++l) largest[0] = std::max(largest[0], largest[l]), poison[0] += poison[l];
+  for (int l = 1; l < kLanes; ++l) largest[0] = std::max(largest[0], largest[l]), poison[0] += poison[l];
   return poison[0] > 0.0f ? std::numeric_limits<float>::quiet_NaN() : largest[0];
 }
 
-int32_t first_equal(const float* logits, int64_t n, float value) {
-  return static_cast<int32_t>(std::find(logits, logits + n, value) - logits);
+// visit(begin, end, largest) for the blocks of the vocabulary, in order. False when a logit is NaN.
+template <class Visit>
+bool for_blocks(const float* logits, int64_t n, Visit visit) {
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t end = std::min(begin + kBlock, n);
+    const float largest = largest_of(logits + begin, end - begin);
+    if (std::isnan(largest)) return false;
+    visit(begin, end, largest);
+  }
+  return true;
 }
 
-// The k likeliest tokens, by id. Returns how many (fewer when the rest are -inf).
+// The likeliest token; its logit is NaN or -inf when none can be chosen.
+Token best_token(const float* logits, int64_t n) {
+  float largest = -kInf;
+  int64_t block = 0;
+  const bool numbers = for_blocks(logits, n, [&](int64_t begin, int64_t, float top) {
+    if (top > largest) largest = top, block = begin;  // NOTE: a tie stays with the earlier block
+  });
+  if (!numbers) return {0, std::numeric_limits<float>::quiet_NaN(), 0};
+  return {kTopWeight, largest, static_cast<int32_t>(std::find(logits + block, logits + n, largest) - logits)};
+}
+
+// The k likeliest tokens, by id. Returns how many (fewer when the rest are -inf), or -1 when a logit is NaN.
 int64_t keep_top_k(const float* logits, int64_t n, int64_t k, int64_t room, Token* kept) {
   int64_t count = 0;
   float threshold = -kInf;  // NOTE: an equal logit of a higher id loses, so only larger ones enter
-  for (int64_t i = 0; i < n; ++i) {
-    if (!(logits[i] > threshold)) continue;
-    kept[count++] = {0, logits[i], static_cast<int32_t>(i)};
-    if (count < room) continue;
-    std::nth_element(kept, kept + k - 1, kept + count, likelier);
-    count = k;
-    threshold = kept[k - 1].logit;
-  }
+  const bool numbers = for_blocks(logits, n, [&](int64_t begin, int64_t end, float top) {
+    if (!(top > threshold)) return;
+    for (int64_t i = begin; i < end; ++i) {
+      if (!(logits[i] > threshold)) continue;
+      kept[count++] = {0, logits[i], static_cast<int32_t>(i)};
+      if (count < room) continue;
+      std::nth_element(kept, kept + k - 1, kept + count, likelier);
+      count = k;
+      threshold = kept[k - 1].logit;
+    }
+  });
+  if (!numbers) return -1;
   if (count > k) std::nth_element(kept, kept + k - 1, kept + count, likelier), count = k;
   std::sort(kept, kept + count, earlier);
   return count;
@@ -172,10 +197,14 @@ int64_t keep_top_k(const float* logits, int64_t n, int64_t k, int64_t room, Toke
 // All tokens of weight 1 or more, by id.
 int64_t keep_all(const float* logits, int64_t n, float largest, double inverse_temperature, Token* kept) {
   int64_t count = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const uint64_t weight = logit_weight(logits[i], largest, inverse_temperature);
-    kept[count] = {weight, logits[i], static_cast<int32_t>(i)};
-    count += weight > 0;
+  uint64_t weights[kBlock];
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t size = std::min(kBlock, n - begin);
+    for (int64_t i = 0; i < size; ++i) weights[i] = logit_weight(logits[begin + i], largest, inverse_temperature);
+    for (int64_t i = 0; i < size; ++i) {
+      kept[count] = {weights[i], logits[begin + i], static_cast<int32_t>(begin + i)};
+      count += weights[i] > 0;
+    }
   }
   return count;
 }
@@ -219,18 +248,19 @@ int32_t select(const SampleArgs& args, const Memory& memory) {
   const SamplingOptions& options = args.options;
   const int64_t vocabulary = args.logits.dim(0), k = active_top_k(args);
   const float* logits = prepared_logits(args, memory);
-  const float largest = largest_logit(logits, vocabulary);
-  if (std::isnan(largest) || largest == -kInf) return -1;
-  if (options.temperature == 0.0f) return first_equal(logits, vocabulary, largest);
-
   const double inverse_temperature = 1.0 / static_cast<double>(options.temperature);
   Token* kept = memory.kept;
   int64_t count;
-  if (k) {
-    count = keep_top_k(logits, vocabulary, k, buffer_tokens(args), kept);
-    for (int64_t i = 0; i < count; ++i) kept[i].weight = logit_weight(kept[i].logit, largest, inverse_temperature);
+  if (options.temperature == 0.0f || !k) {
+    const Token best = best_token(logits, vocabulary);
+    if (!(best.logit > -kInf)) return -1;
+    if (options.temperature == 0.0f) return best.id;
+    count = keep_all(logits, vocabulary, best.logit, inverse_temperature, kept);
   } else {
-    count = keep_all(logits, vocabulary, largest, inverse_temperature, kept);
+    count = keep_top_k(logits, vocabulary, k, buffer_tokens(args), kept);
+    if (count <= 0) return -1;
+    const float largest = std::max_element(kept, kept + count, [](const Token& a, const Token& b) { return a.logit < b.logit; })->logit;
+    for (int64_t i = 0; i < count; ++i) kept[i].weight = logit_weight(kept[i].logit, largest, inverse_temperature);
   }
   if (options.top_p < 1.0f) {
     const Token last = top_p_boundary(kept, count, options.top_p, k ? kept + count : memory.order);

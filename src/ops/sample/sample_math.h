@@ -13,9 +13,11 @@ namespace octavo {
 inline constexpr uint64_t kTopWeight = uint64_t{1} << 40;
 inline constexpr int64_t kMostTokens = int64_t{1} << 23;  // so that a sum of weights stays below 2^63
 
-// floor(2^40 e^x) for x <= 0, from IEEE double operations in this order only (a libm differs between machines).
-OCTAVO_HD inline uint64_t sample_weight(double x) {
-  if (!(x > -28.0)) return 0;                                 // 2^40 e^-28 < 1
+// 2^40 e^x rounded to the nearest whole number for -28 < x <= 0, 0 below and for NaN. IEEE double operations in this
+// order only (a libm differs between machines), and no branch, so that the compiler makes vectors of it.
+OCTAVO_HD inline uint64_t sample_weight(double exponent) {
+  const bool counts = exponent > -28.0;                       // 2^40 e^-28 < 1
+  const double x = counts ? exponent : -28.0;
   const double shifted = x * 1.4426950408889634 + 0x1.8p52;   // adding 1.5 * 2^52 rounds to a whole number
   const double whole = shifted - 0x1.8p52;
   const double r = (x - whole * 6.93147180369123816490e-01) - whole * 1.90821492927058770002e-10;  // |r| <= ln 2 / 2
@@ -34,13 +36,14 @@ OCTAVO_HD inline uint64_t sample_weight(double x) {
   p = p * r + 1.0;
   p = p * r + 1.0;
   const double two_to_whole_plus_40 = std::bit_cast<double>((std::bit_cast<uint64_t>(shifted) + 1023 + 40) << 52);
-  return static_cast<uint64_t>(static_cast<int64_t>(p * two_to_whole_plus_40));
+  const uint64_t rounded = std::bit_cast<uint64_t>(p * two_to_whole_plus_40 + 0x1p52) & ((uint64_t{1} << 52) - 1);
+  return counts ? rounded : 0;
 }
 
 // Weight of a logit, with the largest logit of all: +inf logits share the top weight.
 OCTAVO_HD inline uint64_t logit_weight(float logit, float largest, double inverse_temperature) {
-  if (logit == largest) return kTopWeight;
-  return sample_weight((static_cast<double>(logit) - static_cast<double>(largest)) * inverse_temperature);
+  const uint64_t weight = sample_weight((static_cast<double>(logit) - static_cast<double>(largest)) * inverse_temperature);
+  return logit == largest ? kTopWeight : weight;
 }
 
 // Repetition penalty of one logit (arXiv 1909.05858, as Hugging Face applies it).

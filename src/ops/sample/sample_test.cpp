@@ -168,8 +168,7 @@ TEST_P(Sample, DrawsFollowTheDistribution) {
 TEST(SampleMath, WeightIsTheExponential) {
   for (double x = 0; x > -30; x -= 0.0137) {
     const double want = std::exp(x) * 0x1p40, got = static_cast<double>(sample_weight(x));
-    EXPECT_LE(got, want * (1 + 1e-14) + 1e-9) << x;
-    EXPECT_GE(got, want * (1 - 1e-14) - 1) << x;
+    EXPECT_NEAR(got, x > -28 ? want : 0, 0.5 + want * 1e-14) << x;
   }
   EXPECT_EQ(sample_weight(0.0), kTopWeight);
   EXPECT_EQ(sample_weight(-1e-300), kTopWeight);
@@ -179,7 +178,7 @@ TEST(SampleMath, WeightIsTheExponential) {
 }
 
 TEST(SampleMath, BitsAreThoseOfEveryMachine) {  // a change here changes the text of every seed
-  EXPECT_EQ(sample_weight(-1.0), 404487723187u);  // by arbitrary-precision arithmetic, as the next two
+  EXPECT_EQ(sample_weight(-1.0), 404487723188u);  // by arbitrary-precision arithmetic, as the next two
   EXPECT_EQ(sample_bits(0, 0), 12035550249420947055u);
   EXPECT_EQ(sample_bits(1234, 5), 15969250653109926349u);
   EXPECT_EQ(draw_weight(~uint64_t{0}, kTopWeight), kTopWeight - 1);
