@@ -1,6 +1,6 @@
 // octavo_verify: every case of every op on the GPU against the CPU reference; receipts. Exit code 1 when a case failed.
 //   octavo_verify [--op NAME]... [--out DIR] [--keys FILE] [--repeats N] [--threads N] [--most-elements N] [--every N]
-//                 [--exact] [--list]
+//                 [--exact] [--list] [--digests]
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -12,6 +12,7 @@
 
 #include "gpu/ops_table.h"
 #include "gpu/receipt.h"
+#include "gpu/reference_digests.h"
 
 namespace {
 
@@ -23,18 +24,9 @@ struct Options {
   std::string out, keys;
   int64_t repeats = 100, most_elements = 4'000'000;
   int threads = 8, every = 1;
-  bool exact = false, list = false;
+  bool exact = false, list = false, digests = false;
 };
-
-int64_t elements_of(const harness::OpCase& c) {
-  int64_t most = 0;
-  for (const auto& a : c.args) {
-    int64_t n = 1;
-    for (int64_t d : a.shape) n *= d;
-    most = std::max(most, n);
-  }
-  return most;
-}
+constexpr int64_t kDigestElements = 20'000;  // the references of all such cases take seconds
 
 // Cases side by side on CPU threads, one at a time on the GPU.
 std::vector<Verified> verify(const std::vector<harness::OpCase>& cases, const Options& options) {
@@ -84,7 +76,7 @@ std::vector<harness::OpCase> chosen_cases(const OpEntry& op, const Options& opti
   std::vector<harness::OpCase> cases;
   int64_t number = 0;
   for (auto& c : op.cases())
-    if (elements_of(c) <= options.most_elements && number++ % options.every == 0) cases.push_back(std::move(c));
+    if (most_elements_of(c) <= options.most_elements && number++ % options.every == 0) cases.push_back(std::move(c));
   return cases;
 }
 
@@ -97,11 +89,16 @@ int run(const Options& options) {
   if (!options.keys.empty()) keys = nlohmann::json::parse(std::ifstream(options.keys));
 
   int64_t failed = 0, total = 0;
+  nlohmann::json digests = {{"harness", kHarnessVersion}, {"schema", kReceiptSchema}, {"ops", nlohmann::json::object()}};
   for (const auto& op : ops) {
     if (!options.ops.empty() && std::find(options.ops.begin(), options.ops.end(), op.name) == options.ops.end()) continue;
     const auto cases = chosen_cases(op, options);
     if (options.list) {
       fmt::print("{:<16} {:>5} cases, table {}\n", op.name, cases.size(), case_table_digest(cases));
+      continue;
+    }
+    if (options.digests) {
+      digests["ops"][op.name] = reference_digests(cases, kDigestElements);
       continue;
     }
     const auto verified = verify(cases, options);
@@ -112,7 +109,8 @@ int run(const Options& options) {
       std::ofstream(options.out + "/" + op.name + ".json") << make_receipt(op.name, cases, verified, keys).dump() << "\n";
     }
   }
-  if (options.list) return 0;
+  if (options.digests) fmt::print("{}\n", digests.dump());
+  if (options.list || options.digests) return 0;
   if (total == 0) throw Error(ErrorKind::runtime, "no case was run: a verification of nothing is a failure");
   fmt::print("{} cases, {} failed\n", total, failed);
   return failed ? 1 : 0;
@@ -132,6 +130,7 @@ int main(int argc, char** argv) {
   app.add_option("--every", options.every, "only every Nth case")->check(CLI::PositiveNumber);
   app.add_flag("--exact", options.exact, "arguments in allocations of exactly their size, no repeats (for compute-sanitizer)");
   app.add_flag("--list", options.list, "the ops and the digests of their case tables; needs no GPU");
+  app.add_flag("--digests", options.digests, "JSON: case tables and the CPU's digests of small exact cases; needs no GPU");
   CLI11_PARSE(app, argc, argv);
   try {
     return run(options);
