@@ -9,12 +9,14 @@
 namespace octavo {
 namespace {
 
+// 1 + erf(a) as erfc(-a), and 1 + tanh(z) as 2 / (1 + e^-2z): for negative v the sums would cancel.
 template <class Real>
 Real gelu(Real v, GeluForm form) {
   const Real half = static_cast<Real>(0.5);
-  if (form == GeluForm::erf) return half * v * (1 + std::erf(v / std::numbers::sqrt2_v<Real>));
+  if (form == GeluForm::erf) return half * v * std::erfc(-v / std::numbers::sqrt2_v<Real>);
   const Real slope = std::numbers::sqrt2_v<Real> * std::numbers::inv_sqrtpi_v<Real>;  // sqrt(2 / pi)
-  return half * v * (1 + std::tanh(slope * (v + static_cast<Real>(0.044715) * v * v * v)));
+  const Real z = slope * (v + static_cast<Real>(0.044715) * v * v * v);
+  return v * (1 / (1 + std::exp(-2 * z)));
 }
 
 }  // namespace
