@@ -1,4 +1,6 @@
 """The GPU code of a build as text that depends on the instructions alone: what receipts.py keys and sass_gate.py judges."""
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -88,6 +90,25 @@ def kernels_of(objects: list[Path], arch: str) -> list[Kernel]:
             instructions = tuple(re.sub(r"\s+", " ", _UNNAMED.sub(r"\1", text)).strip() for text in _INSTRUCTION.findall(body))
             kernels.append(Kernel(names[name], registers, stack, local, instructions))
     return sorted(kernels, key=lambda k: (k.name, k.instructions))
+
+
+def kernels_of_op(build: Path, op: str, arch: str) -> list[Kernel]:
+    """kernels_of the op's objects, kept in <build>/sass: taking them apart takes seconds."""
+    objects = objects_of_ops(build)[op]
+    stamp = [[str(o.relative_to(build)), o.stat().st_mtime_ns, o.stat().st_size] for o in objects]
+    stamp.append(["sass.py", Path(__file__).stat().st_mtime_ns, 0])
+    store = build / "sass" / f"{op}.{arch}.json"
+    if store.exists():
+        kept = json.loads(store.read_text())
+        if kept["stamp"] == stamp:
+            return [Kernel(*fields[:4], tuple(fields[4])) for fields in kept["kernels"]]
+    kernels = kernels_of(objects, arch)
+    store.parent.mkdir(exist_ok=True)
+    rows = [[k.name, k.registers, k.stack_bytes, k.local_bytes, k.instructions] for k in kernels]
+    unfinished = store.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(json.dumps({"stamp": stamp, "kernels": rows}))
+    unfinished.replace(store)
+    return kernels
 
 
 def text_of(kernels: list[Kernel]) -> str:

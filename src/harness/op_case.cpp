@@ -59,7 +59,8 @@ OutputResult judge_codes(const HostTensor& codes, const HostTensor& scale, const
       const double want = !finite || zero ? 0.0 : value[static_cast<size_t>(i)];
       const double error = finite && !zero ? std::abs(codes.get(i) * got_scale - want) : std::abs(codes.get(i));
       const double allowed = !finite || zero ? 0.0 : (0.5 + 0x1p-10) * want_scale + slack;
-      result.errors.max_error = std::max(result.errors.max_error, want_scale > 0 && finite ? error / want_scale : error);
+      const double steps = want_scale > 0 && finite && !zero ? (error - slack) / want_scale : error;
+      result.errors.max_error = std::max(result.errors.max_error, steps);
       ++result.errors.compared;
       if (error > allowed)
         result.problem = fmt::format("element {}: code {} of scale {} for {}", i, codes.get(i), got_scale, want);

@@ -60,7 +60,7 @@ struct OpCase {
 struct OutputResult {
   std::string name;
   std::string problem;  // empty: passed
-  ErrorStats errors;    // floats and codes (codes: in steps)
+  ErrorStats errors;    // floats and codes (codes: in steps of amax / 127, less the fp32 slack)
   ErrorStats plain;     // floats: of the plain version
   double slack = 0;     // floats: a of the rule
   std::string digest;   // exact: hex FNV-1a 64 of the bytes, NaN made canonical
