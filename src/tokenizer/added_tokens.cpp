@@ -27,7 +27,8 @@ size_t white_space_after(std::string_view text, size_t at) {
 }
 
 bool is_word_alone(std::string_view text, size_t begin, size_t end) {
-  const bool word_before = begin > 0 && has_flag(decode_utf8_before(text.data(), text.data() + begin).value, kWord);
+  const bool word_before =
+      begin > 0 && has_flag(decode_utf8_before(text.data(), text.data() + begin).value, kWord);
   const bool word_after = end < text.size() && has_flag(decode_utf8(text.data() + end).value, kWord);
   return !word_before && !word_after;
 }
@@ -36,7 +37,8 @@ bool is_word_alone(std::string_view text, size_t begin, size_t end) {
 
 TokenMatcher::TokenMatcher(std::vector<const AddedToken*> tokens) : tokens_(std::move(tokens)) {
   std::vector<ByteTrie::Entry> entries;
-  for (size_t i = 0; i < tokens_.size(); ++i) entries.emplace_back(tokens_[i]->matched, static_cast<int32_t>(i));
+  for (size_t i = 0; i < tokens_.size(); ++i)
+    entries.emplace_back(tokens_[i]->matched, static_cast<int32_t>(i));
   trie_ = ByteTrie(std::move(entries));
 }
 

@@ -19,25 +19,32 @@ struct BpeScratch : ModelScratch {
 
 }  // namespace
 
-void MergeTable::reserve(size_t merges) {
+MergeTable::MergeTable(std::vector<Rule> rules) : rules_(std::move(rules)) {
   size_t slots = 2;
-  while (slots < 2 * merges + 2) slots *= 2;
+  while (slots < 2 * rules_.size() + 2) slots *= 2;
   slots_.assign(slots, {});
   mask_ = slots - 1;
-}
-
-void MergeTable::set(int32_t left, int32_t right, Merge merge) {
-  const uint64_t key = key_of(left, right);
-  size_t i = slot_of(key);
-  while (slots_[i].key != kEmpty && slots_[i].key != key) i = (i + 1) & mask_;
-  slots_[i] = {key, merge};
+  std::unordered_map<int32_t, uint32_t> last_rank_of;  // the highest rank that makes a token
+  for (uint32_t rank = 0; rank < rules_.size(); ++rank) {
+    const Rule& rule = rules_[rank];
+    const uint64_t key = key_of(rule.left, rule.right);
+    size_t i = slot_of(key);
+    while (slots_[i].key != kEmpty && slots_[i].key != key) i = (i + 1) & mask_;
+    slots_[i] = {key, {rank, rule.id}};
+    last_rank_of[rule.id] = rank;
+  }
+  for (uint32_t rank = 0; rank < rules_.size(); ++rank)
+    for (const int32_t part : {rules_[rank].left, rules_[rank].right})
+      if (const auto made = last_rank_of.find(part); made != last_rank_of.end() && made->second >= rank)
+        in_order_ = false;
 }
 
 BpeModel::BpeModel(const JsonNode& node) {
   if (node.has("dropout")) {
     const nlohmann::json& dropout = node.child("dropout").json();
     if (!dropout.is_number() || dropout.get<double>() != 0.0)
-      node.child("dropout").fail("is " + dropout.dump() + ": encoding at random is not supported, set it to null");
+      node.child("dropout").fail("is " + dropout.dump() +
+                                 ": encoding at random is not supported, set it to null");
   }
   fuse_unk_ = node.boolean_or("fuse_unk", false);
   byte_fallback_ = node.boolean_or("byte_fallback", false);
@@ -48,6 +55,7 @@ BpeModel::BpeModel(const JsonNode& node) {
 
   const JsonNode vocab = node.child("vocab");
   read_vocabulary(vocab, vocabulary_);
+  for (int c = 0; c < 128; ++c) ascii_ids_[c] = vocabulary_.find(std::string(1, static_cast<char>(c)));
   if (!unk_token_.empty()) unk_id_ = vocabulary_.find(unk_token_);
   if (byte_fallback_) fallback_ids_ = byte_fallback_ids(vocab, vocabulary_);
   read_merges(node.child("merges"));
@@ -56,12 +64,13 @@ BpeModel::BpeModel(const JsonNode& node) {
 // Both forms of a merge: "left right", and ["left", "right"].
 void BpeModel::read_merges(const JsonNode& node) {
   if (!node.json().is_array()) node.fail("expected an array");
-  merges_.reserve(node.json().size());
-  uint32_t rank = 0;
+  std::vector<MergeTable::Rule> rules;
+  rules.reserve(node.json().size());
   std::string left, right;
   for (const nlohmann::json& merge : node.json()) {
     const auto fail = [&](const std::string& problem) {
-      JsonNode(merge, node.file(), fmt::format("{}[{}]", node.path(), &merge - &node.json()[0])).fail(problem);
+      JsonNode(merge, node.file(), fmt::format("{}[{}]", node.path(), &merge - &node.json()[0]))
+          .fail(problem);
     };
     if (merge.is_string()) {
       const auto& text = merge.get_ref<const std::string&>();
@@ -76,14 +85,18 @@ void BpeModel::read_merges(const JsonNode& node) {
       fail("expected \"left right\" or [\"left\", \"right\"]");
     }
     if (right.size() < prefix_.size())
-      fail(fmt::format("{} is shorter than continuing_subword_prefix {}", in_quotes(right), in_quotes(prefix_)));
+      fail(fmt::format("{} is shorter than continuing_subword_prefix {}", in_quotes(right),
+                       in_quotes(prefix_)));
     const std::string joined = left + right.substr(prefix_.size());
     const int32_t ids[3] = {vocabulary_.find(left), vocabulary_.find(right), vocabulary_.find(joined)};
     for (int i = 0; i < 3; ++i)
       if (ids[i] < 0)
-        fail(fmt::format("token {} is not in the vocabulary", in_quotes(i == 0 ? left : i == 1 ? right : joined)));
-    merges_.set(ids[0], ids[1], {rank++, ids[2]});
+        fail(fmt::format("token {} is not in the vocabulary", in_quotes(i == 0   ? left
+                                                                        : i == 1 ? right
+                                                                                 : joined)));
+    rules.push_back({ids[0], ids[1], ids[2]});
   }
+  merges_ = MergeTable(std::move(rules));
 }
 
 void BpeModel::use_raw_bytes() {
@@ -118,8 +131,10 @@ void BpeModel::encode(std::string_view word, ModelScratch& scratch, std::vector<
     ids.push_back(whole);
   } else {
     s.symbols.clear();
-    if (!raw_bytes_) symbols_of(word, s.symbols);
-    else if (!symbols_of_bytes(word, s.symbols)) s.symbols.clear(), symbols_of(to_byte_characters(word), s.symbols);
+    if (!raw_bytes_)
+      symbols_of(word, s.symbols);
+    else if (!symbols_of_bytes(word, s.symbols))
+      s.symbols.clear(), symbols_of(to_byte_characters(word), s.symbols);
     merge_symbols(merges_, s.symbols, s.merge);
     ids.insert(ids.end(), s.symbols.begin(), s.symbols.end());
   }
@@ -136,6 +151,11 @@ bool BpeModel::symbols_of_bytes(std::string_view word, std::vector<int32_t>& sym
   return true;
 }
 
+int32_t BpeModel::symbol_of(std::string_view character) const {
+  const bool ascii = character.size() == 1 && static_cast<unsigned char>(character[0]) < 128;
+  return ascii ? ascii_ids_[static_cast<unsigned char>(character[0])] : vocabulary_.find(character);
+}
+
 // One symbol a character; a character that is no token becomes its bytes, the unknown token, or nothing.
 void BpeModel::symbols_of(std::string_view word, std::vector<int32_t>& symbols) const {
   bool unk_pending = false;
@@ -149,7 +169,7 @@ void BpeModel::symbols_of(std::string_view word, std::vector<int32_t>& symbols) 
       spelled = (first ? "" : prefix_) + std::string(text) + (last ? suffix_ : "");
       text = spelled;
     }
-    if (const int32_t id = vocabulary_.find(text); id >= 0) {
+    if (const int32_t id = symbol_of(text); id >= 0) {
       if (unk_pending) symbols.push_back(unk_id_);
       unk_pending = false;
       symbols.push_back(id);
@@ -157,8 +177,9 @@ void BpeModel::symbols_of(std::string_view word, std::vector<int32_t>& symbols) 
       for (const char c : text) symbols.push_back(fallback_ids_[static_cast<uint8_t>(c)]);
     } else if (!unk_token_.empty()) {
       if (unk_id_ < 0)
-        throw Error(ErrorKind::bad_model, fmt::format("tokenizer: {} is not in the vocabulary, and neither is unk_token {}",
-                                                      in_quotes(text), in_quotes(unk_token_)));
+        throw Error(ErrorKind::bad_model,
+                    fmt::format("tokenizer: {} is not in the vocabulary, and neither is unk_token {}",
+                                in_quotes(text), in_quotes(unk_token_)));
       if (unk_pending && !fuse_unk_) symbols.push_back(unk_id_);
       unk_pending = true;
     }

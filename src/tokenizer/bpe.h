@@ -20,8 +20,16 @@ class MergeTable {
     int32_t id;
   };
 
-  void reserve(size_t merges);
-  void set(int32_t left, int32_t right, Merge merge);  // a later merge of the same pair replaces the earlier
+  struct Rule {
+    int32_t left = -1, right = -1, id = -1;
+  };
+
+  // The merges in order of rank; a later one of the same pair replaces the earlier.
+  explicit MergeTable(std::vector<Rule> rules = {});
+  const std::vector<Rule>& rules() const { return rules_; }  // by rank
+  // Whether each merge has a higher rank than those that make its parts, as training leaves it: then merging never opens
+  // a chance of lower rank than the one just taken.
+  bool in_order() const { return in_order_; }
   Merge find(int32_t left, int32_t right) const {
     const uint64_t key = key_of(left, right);
     for (size_t i = slot_of(key);; i = (i + 1) & mask_) {
@@ -44,8 +52,10 @@ class MergeTable {
     key ^= key >> 32;
     return (key * 0xd6e8feb86659fd93ull >> 32) & mask_;
   }
-  std::vector<Slot> slots_ = std::vector<Slot>(2);
-  size_t mask_ = 1;
+  std::vector<Slot> slots_;
+  size_t mask_ = 0;
+  std::vector<Rule> rules_;
+  bool in_order_ = true;
 };
 
 class BpeModel : public Model {
@@ -63,15 +73,18 @@ class BpeModel : public Model {
   void symbols_of(std::string_view word, std::vector<int32_t>& symbols) const;
   bool symbols_of_bytes(std::string_view word, std::vector<int32_t>& symbols) const;
   int32_t whole_word(std::string_view word) const;  // -1: not a token
+  int32_t symbol_of(std::string_view character) const;
 
   MergeTable merges_;
   std::string unk_token_, prefix_, suffix_;
   int32_t unk_id_ = -1;
+  std::array<int32_t, 128> ascii_ids_{};  // the tokens of single ASCII characters, or -1
   bool fuse_unk_ = false, byte_fallback_ = false, ignore_merges_ = false;
-  std::array<int32_t, 256> fallback_ids_{};   // of <0x00> to <0xFF>
+  std::array<int32_t, 256> fallback_ids_{};  // of <0x00> to <0xFF>
   bool raw_bytes_ = false;
-  std::array<int32_t, 256> byte_ids_{};       // raw bytes: the token of each byte's character, or -1
-  std::unordered_map<std::string, int32_t, TextHash, std::equal_to<>> raw_ids_;  // raw bytes and ignore_merges
+  std::array<int32_t, 256> byte_ids_{};  // raw bytes: the token of each byte's character, or -1
+  std::unordered_map<std::string, int32_t, TextHash, std::equal_to<>>
+      raw_ids_;  // raw bytes and ignore_merges
 };
 
 }  // namespace octavo::tokenizer

@@ -15,7 +15,8 @@ ByteTrie::ByteTrie(std::vector<Entry> entries) {
   std::vector<Job> jobs{{0, 0, entries.size(), 0}};
   for (size_t j = 0; j < jobs.size(); ++j) {
     Job job = jobs[j];
-    if (job.begin < job.end && entries[job.begin].first.size() == job.depth) nodes_[job.node].value = entries[job.begin++].second;
+    if (job.begin < job.end && entries[job.begin].first.size() == job.depth)
+      nodes_[job.node].value = entries[job.begin++].second;
     nodes_[job.node].first_child = static_cast<uint32_t>(nodes_.size());
     for (size_t i = job.begin; i < job.end;) {
       const char byte = entries[i].first[job.depth];

@@ -50,8 +50,10 @@ class ByteTrie {
     uint32_t low = node.first_child, high = low + node.children;
     while (low < high) {
       const uint32_t middle = (low + high) / 2;
-      if (nodes_[middle].byte < byte) low = middle + 1;
-      else high = middle;
+      if (nodes_[middle].byte < byte)
+        low = middle + 1;
+      else
+        high = middle;
     }
     return low < node.first_child + node.children && nodes_[low].byte == byte ? low : 0;
   }

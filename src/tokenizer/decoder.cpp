@@ -64,8 +64,10 @@ class ByteLevel : public WholeTokens {
  public:
   void token(std::string text) override {
     // NOTE: a token with a character that stands for no byte (an added token) is taken as it is, all of it.
-    if (auto bytes = from_byte_characters(text)) pending_ += *bytes;
-    else pending_ += text;
+    if (auto bytes = from_byte_characters(text))
+      pending_ += *bytes;
+    else
+      pending_ += text;
     flush(false);
   }
   void finish() override {
@@ -80,8 +82,10 @@ class ByteLevel : public WholeTokens {
     while (at < pending_.size()) {
       const Utf8Step step = next_utf8(std::string_view(pending_).substr(at));
       if (step.kind == Utf8Prefix::incomplete && !at_end) break;
-      if (step.kind == Utf8Prefix::character) out.append(pending_, at, step.bytes);
-      else out += kReplacementCharacter;
+      if (step.kind == Utf8Prefix::character)
+        out.append(pending_, at, step.bytes);
+      else
+        out += kReplacementCharacter;
       at += step.bytes;
     }
     pending_.erase(0, at);
@@ -93,7 +97,12 @@ class ByteLevel : public WholeTokens {
 // "<0x0A>" -> 10. NOTE: "<0x+A>" too, as the package reads it; "<0x-1>" is ordinary text.
 std::optional<uint8_t> byte_of(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
-  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
   const int high = token[3] == '+' ? 0 : digit(token[3]), low = digit(token[4]);
   if (high < 0 || low < 0) return std::nullopt;
   return static_cast<uint8_t>(high * 16 + low);
@@ -118,7 +127,8 @@ class ByteFallback : public WholeTokens {
  private:
   void flush() {
     if (run_.empty()) return;
-    if (first_invalid_utf8(run_) == std::string_view::npos) emit_token(run_);
+    if (first_invalid_utf8(run_) == std::string_view::npos)
+      emit_token(run_);
     else
       for (size_t i = 0; i < run_.size(); ++i) emit_token(kReplacementCharacter);
     run_.clear();
@@ -129,7 +139,8 @@ class ByteFallback : public WholeTokens {
 // Cuts up to `start` characters `content` from the front of each token and up to `stop` from its end.
 class Strip : public DecoderStage {
  public:
-  Strip(std::string content, int64_t start, int64_t stop) : content_(std::move(content)), start_(start), stop_(stop) {}
+  Strip(std::string content, int64_t start, int64_t stop)
+      : content_(std::move(content)), start_(start), stop_(stop) {}
   void fragment(std::string_view text) override {
     std::string out;
     for (size_t at = 0; at < text.size();) {
@@ -165,12 +176,15 @@ class Strip : public DecoderStage {
 
 class Replace : public WholeTokens {
  public:
-  Replace(std::shared_ptr<const Pattern> pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  Replace(std::shared_ptr<const Pattern> pattern, std::string content)
+      : pattern_(std::move(pattern)), content_(std::move(content)) {}
   void token(std::string text) override {
     std::vector<Span> spans;
     pattern_->split(text, spans);
     std::string out;
-    for (const Span& s : spans) out += s.is_match ? std::string_view(content_) : std::string_view(text).substr(s.begin, s.end - s.begin);
+    for (const Span& s : spans)
+      out +=
+          s.is_match ? std::string_view(content_) : std::string_view(text).substr(s.begin, s.end - s.begin);
     emit_token(out);
   }
 
@@ -180,12 +194,14 @@ class Replace : public WholeTokens {
 };
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
 }
 
 class Metaspace : public DecoderStage {
  public:
-  Metaspace(std::string replacement, bool prepends) : replacement_(std::move(replacement)), in_first_(prepends) {}
+  Metaspace(std::string replacement, bool prepends)
+      : replacement_(std::move(replacement)), in_first_(prepends) {}
   void fragment(std::string_view text) override {
     std::string out(text);
     replace_all(out, replacement_, in_first_ ? "" : " ");
@@ -204,7 +220,7 @@ class Metaspace : public DecoderStage {
 // English of the tokenised kind back to ordinary spelling.
 void clean_up(std::string& text) {
   static constexpr std::pair<std::string_view, std::string_view> kRules[] = {
-      {" .", "."},    {" ?", "?"},    {" !", "!"},           {" ,", ","},   {" ' ", "'"},   {" n't", "n't"},
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
       {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [from, to] : kRules) replace_all(text, from, to);
 }
@@ -214,8 +230,10 @@ class WordPiece : public WholeTokens {
   WordPiece(std::string prefix, bool cleanup) : prefix_(std::move(prefix)), cleanup_(cleanup) {}
   void token(std::string text) override {
     if (!std::exchange(first_, false)) {
-      if (text.starts_with(prefix_)) text.erase(0, prefix_.size());
-      else text.insert(0, " ");
+      if (text.starts_with(prefix_))
+        text.erase(0, prefix_.size());
+      else
+        text.insert(0, " ");
     }
     if (cleanup_) clean_up(text);
     emit_token(text);
@@ -252,7 +270,8 @@ class BpeSuffix : public WholeTokens {
 
 class Ctc : public WholeTokens {
  public:
-  Ctc(std::string pad, std::string delimiter, bool cleanup) : pad_(std::move(pad)), delimiter_(std::move(delimiter)), cleanup_(cleanup) {}
+  Ctc(std::string pad, std::string delimiter, bool cleanup)
+      : pad_(std::move(pad)), delimiter_(std::move(delimiter)), cleanup_(cleanup) {}
   void token(std::string text) override {
     if (last_ == text) return;
     last_ = text;
@@ -290,20 +309,24 @@ void append_steps(const JsonNode& node, std::vector<std::unique_ptr<DecoderStep>
   } else if (type == "Strip") {
     std::string content;
     append_utf8(content, node.character("content"));
-    steps.push_back(step_of<Strip>(content, node.integer("start", 0, INT32_MAX), node.integer("stop", 0, INT32_MAX)));
+    steps.push_back(
+        step_of<Strip>(content, node.integer("start", 0, INT32_MAX), node.integer("stop", 0, INT32_MAX)));
   } else if (type == "Replace") {
-    steps.push_back(step_of<Replace>(std::make_shared<const Pattern>(node.child("pattern")), node.string("content")));
+    steps.push_back(
+        step_of<Replace>(std::make_shared<const Pattern>(node.child("pattern")), node.string("content")));
   } else if (type == "Metaspace") {
     std::string replacement;
     append_utf8(replacement, node.character("replacement"));
-    const bool prepends = node.string_or("prepend_scheme", "always") != "never" && node.boolean_or("add_prefix_space", true);
+    const bool prepends =
+        node.string_or("prepend_scheme", "always") != "never" && node.boolean_or("add_prefix_space", true);
     steps.push_back(step_of<Metaspace>(replacement, prepends));
   } else if (type == "WordPiece") {
     steps.push_back(step_of<WordPiece>(node.string("prefix"), node.boolean("cleanup")));
   } else if (type == "BPEDecoder") {
     steps.push_back(step_of<BpeSuffix>(not_empty(node, "suffix", "</w>")));
   } else if (type == "CTC") {
-    steps.push_back(step_of<Ctc>(not_empty(node, "pad_token"), not_empty(node, "word_delimiter_token"), node.boolean("cleanup")));
+    steps.push_back(step_of<Ctc>(not_empty(node, "pad_token"), not_empty(node, "word_delimiter_token"),
+                                 node.boolean("cleanup")));
   } else {
     node.fail(fmt::format("decoder {} is not supported", in_quotes(type)));
   }
@@ -313,14 +336,17 @@ void append_steps(const JsonNode& node, std::vector<std::unique_ptr<DecoderStep>
 
 std::vector<std::unique_ptr<DecoderStep>> make_decoder(const JsonNode& node) {
   std::vector<std::unique_ptr<DecoderStep>> steps;
-  if (node.is_null()) steps.push_back(step_of<Join>());
-  else append_steps(node, steps);
+  if (node.is_null())
+    steps.push_back(step_of<Join>());
+  else
+    append_steps(node, steps);
   return steps;
 }
 
 DecoderChain::DecoderChain(const std::vector<std::unique_ptr<DecoderStep>>& steps) {
   for (const auto& step : steps) stages_.push_back(step->make_stage());
-  for (size_t i = 0; i < stages_.size(); ++i) stages_[i]->next = i + 1 < stages_.size() ? stages_[i + 1].get() : &sink_;
+  for (size_t i = 0; i < stages_.size(); ++i)
+    stages_[i]->next = i + 1 < stages_.size() ? stages_[i + 1].get() : &sink_;
   if (!stages_.empty()) first_ = stages_[0].get();
 }
 

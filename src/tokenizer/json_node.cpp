@@ -30,7 +30,8 @@ std::vector<JsonNode> JsonNode::elements() const {
   if (!value_->is_array()) fail(fmt::format("is {}, expected an array", in_quotes(value_->type_name())));
   std::vector<JsonNode> nodes;
   nodes.reserve(value_->size());
-  for (size_t i = 0; i < value_->size(); ++i) nodes.emplace_back((*value_)[i], file_, fmt::format("{}[{}]", path_, i));
+  for (size_t i = 0; i < value_->size(); ++i)
+    nodes.emplace_back((*value_)[i], file_, fmt::format("{}[{}]", path_, i));
   return nodes;
 }
 
@@ -44,19 +45,24 @@ std::string JsonNode::text() const {
 }
 
 int64_t JsonNode::integer(int64_t low, int64_t high) const {
-  const bool fits = value_->is_number_integer() &&
-                    (!value_->is_number_unsigned() || value_->get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
+  const bool fits =
+      value_->is_number_integer() &&
+      (!value_->is_number_unsigned() || value_->get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
   const int64_t n = fits ? value_->get<int64_t>() : 0;
   if (!fits || n < low || n > high)
-    fail(fmt::format("is {}, expected an integer from {} to {}", value_->is_number() ? value_->dump() : in_quotes(value_->type_name()), low, high));
+    fail(fmt::format("is {}, expected an integer from {} to {}",
+                     value_->is_number() ? value_->dump() : in_quotes(value_->type_name()), low, high));
   return n;
 }
 
-std::string JsonNode::string_or(const char* key, std::string fallback) const { return has(key) ? string(key) : fallback; }
+std::string JsonNode::string_or(const char* key, std::string fallback) const {
+  return has(key) ? string(key) : fallback;
+}
 
 bool JsonNode::boolean(const char* key) const {
   const JsonNode node = child(key);
-  if (!node.value_->is_boolean()) node.fail(fmt::format("is {}, expected true or false", in_quotes(node.value_->type_name())));
+  if (!node.value_->is_boolean())
+    node.fail(fmt::format("is {}, expected true or false", in_quotes(node.value_->type_name())));
   return node.value_->get<bool>();
 }
 
@@ -65,7 +71,8 @@ char32_t JsonNode::character(const char* key) const {
   const std::string text = node.text();
   if (text.empty()) node.fail("is empty, expected one character");
   const CodePoint c = decode_utf8(text.data());
-  if (static_cast<size_t>(c.bytes) != text.size()) node.fail(fmt::format("is {}, expected one character", in_quotes(text)));
+  if (static_cast<size_t>(c.bytes) != text.size())
+    node.fail(fmt::format("is {}, expected one character", in_quotes(text)));
   return c.value;
 }
 

@@ -25,11 +25,11 @@ class JsonNode {
   bool is_object() const;
   // Present and not null.
   bool has(const char* key) const;
-  JsonNode child(const char* key) const;  // must be present
+  JsonNode child(const char* key) const;   // must be present
   std::vector<JsonNode> elements() const;  // of an array
   void expect_object() const;
 
-  std::string text() const;                      // this value, a string
+  std::string text() const;                          // this value, a string
   int64_t integer(int64_t low, int64_t high) const;  // this value
   std::string string(const char* key) const { return child(key).text(); }
   std::string string_or(const char* key, std::string fallback) const;

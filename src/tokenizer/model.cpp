@@ -14,7 +14,8 @@ void read_vocabulary(const JsonNode& node, Vocabulary& vocabulary) {
   node.expect_object();
   for (const auto& [text, id] : node.json().items()) {
     if (!id.is_number_integer()) node.fail(fmt::format("the id of {} is no integer", in_quotes(text)));
-    vocabulary.add(text, id.is_number_unsigned() && id.get<uint64_t>() > uint64_t{kLargestId} ? kLargestId + 1 : id.get<int64_t>(), node);
+    const bool huge = id.is_number_unsigned() && id.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
+    vocabulary.add(text, huge ? INT64_MAX : id.get<int64_t>(), node);
   }
 }
 
@@ -23,7 +24,8 @@ std::array<int32_t, 256> byte_fallback_ids(const JsonNode& node, const Vocabular
   for (int byte = 0; byte < 256; ++byte) {
     const std::string token = fmt::format("<0x{:02X}>", byte);
     ids[byte] = vocabulary.find(token);
-    if (ids[byte] < 0) node.fail(fmt::format("byte_fallback needs a token for each of the 256 bytes, {} is missing", token));
+    if (ids[byte] < 0)
+      node.fail(fmt::format("byte_fallback needs a token for each of the 256 bytes, {} is missing", token));
   }
   return ids;
 }

@@ -30,8 +30,10 @@ void filter(NormalizedText& t, Keep keep) {
   bool first = true;
   for_each_character(t.text, [&](char32_t c) {
     const bool kept = keep(c);
-    if (kept) append_utf8(out, c);
-    else if (first) t.at_start = false;
+    if (kept)
+      append_utf8(out, c);
+    else if (first)
+      t.at_start = false;
     first = false;
   });
   t.text = std::move(out);
@@ -63,8 +65,10 @@ class Sequence : public Normalizer {
  public:
   explicit Sequence(const JsonNode& node) {
     for (const JsonNode& element : node.child("normalizers").elements())
-      if (auto step = make_normalizer(element)) steps_.push_back(std::move(step));
-      else element.fail("is null, expected a normalizer");
+      if (auto step = make_normalizer(element))
+        steps_.push_back(std::move(step));
+      else
+        element.fail("is null, expected a normalizer");
   }
   void apply(NormalizedText& t) const override {
     for (const auto& step : steps_) step->apply(t);
@@ -97,7 +101,8 @@ class StripAccents : public Normalizer {
 
 class Strip : public Normalizer {
  public:
-  explicit Strip(const JsonNode& node) : left_(node.boolean("strip_left")), right_(node.boolean("strip_right")) {}
+  explicit Strip(const JsonNode& node)
+      : left_(node.boolean("strip_left")), right_(node.boolean("strip_right")) {}
   void apply(NormalizedText& t) const override {
     const char *begin = t.text.data(), *end = begin + t.text.size();
     const char *first = begin, *last = end;
@@ -126,15 +131,18 @@ class Prepend : public Normalizer {
 
 class Replace : public Normalizer {
  public:
-  explicit Replace(const JsonNode& node) : pattern_(node.child("pattern")), content_(node.string("content")) {}
+  explicit Replace(const JsonNode& node)
+      : pattern_(node.child("pattern")), content_(node.string("content")) {}
   void apply(NormalizedText& t) const override {
     std::vector<Span> spans;
     pattern_.split(t.text, spans);
     std::string out;
     out.reserve(t.text.size());
     for (const Span& s : spans) {
-      if (s.is_match) out += content_;
-      else out.append(t.text, s.begin, s.end - s.begin);
+      if (s.is_match)
+        out += content_;
+      else
+        out.append(t.text, s.begin, s.end - s.begin);
     }
     t.text = std::move(out);
   }
@@ -148,12 +156,14 @@ class Nmt : public Normalizer {
  public:
   void apply(NormalizedText& t) const override {
     filter(t, [](char32_t c) {
-      return !((c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f || c == 0x9f);
+      return !((c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f ||
+               c == 0x9f);
     });
     std::string out;
     for_each_character(t.text, [&](char32_t c) {
-      const bool blank = c == 9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 || (c >= 0x200b && c <= 0x200f) ||
-                         c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd;
+      const bool blank = c == 9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 ||
+                         (c >= 0x200b && c <= 0x200f) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                         c == 0xfeff || c == 0xfffd;
       append_utf8(out, blank ? U' ' : c);
     });
     t.text = std::move(out);
@@ -193,8 +203,8 @@ class Bert : public Normalizer {
   // NOTE: the package's ranges, gaps of CJK extension E included.
   static bool is_chinese(char32_t c) {
     return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) || (c >= 0x20000 && c <= 0x2a6df) ||
-           (c >= 0x2a700 && c <= 0x2b73f) || (c >= 0x2b740 && c <= 0x2b81f) || (c >= 0x2b920 && c <= 0x2ceaf) ||
-           (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
+           (c >= 0x2a700 && c <= 0x2b73f) || (c >= 0x2b740 && c <= 0x2b81f) ||
+           (c >= 0x2b920 && c <= 0x2ceaf) || (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
   }
   static void space_chinese(std::string& text) {
     std::string out;

@@ -45,9 +45,11 @@ void read_added_tokens(const JsonNode& list, Parts& parts) {
     const bool known = parts.find(token.content) >= 0;
     token.id = known ? parts.find(token.content) : static_cast<int32_t>(next_id++);
     if (!known && (parts.model->vocabulary().has(token.id) || token.id > kLargestId))
-      node.fail(fmt::format("{} would get id {}, which is taken by another token", in_quotes(token.content), token.id));
+      node.fail(fmt::format("{} would get id {}, which is taken by another token", in_quotes(token.content),
+                            token.id));
     if (token.id != declared)
-      parts.warnings.push_back(fmt::format("{}: {}: {} has id {}, not {}", node.file(), node.path(), in_quotes(token.content), token.id, declared));
+      parts.warnings.push_back(fmt::format("{}: {}: {} has id {}, not {}", node.file(), node.path(),
+                                           in_quotes(token.content), token.id, declared));
     token.matched = normalized(parts, token);
     if (const auto same = parts.added_by_content.find(token.content); same != parts.added_by_content.end()) {
       const_cast<AddedToken&>(*same->second) = std::move(token);  // the later of two entries counts
@@ -60,7 +62,8 @@ void read_added_tokens(const JsonNode& list, Parts& parts) {
   std::vector<const AddedToken*> raw, normalized_ones;
   std::unordered_set<std::string_view> raw_texts, normalized_texts;
   for (const AddedToken& token : parts.added) {
-    if (token.matched.empty()) list.fail(fmt::format("nothing is left of {} after the normalizer", in_quotes(token.content)));
+    if (token.matched.empty())
+      list.fail(fmt::format("nothing is left of {} after the normalizer", in_quotes(token.content)));
     (token.normalized ? normalized_ones : raw).push_back(&token);
     if (!(token.normalized ? normalized_texts : raw_texts).insert(token.matched).second)
       list.fail(fmt::format("two tokens are both matched as {}", in_quotes(token.matched)));
@@ -78,11 +81,13 @@ void count_ids(Parts& parts) {
   }
   parts.special.resize(parts.vocab_size);
   for (int32_t id = 0; id < parts.vocab_size; ++id)
-    if (const std::string* text = parts.decoded_text(id)) parts.special[id] = special_contents.contains(*text);
+    if (const std::string* text = parts.decoded_text(id))
+      parts.special[id] = special_contents.contains(*text);
 }
 
 // "bos_token": a string, or an object with "content".
-std::optional<int32_t> named_token(const Parts& parts, const JsonNode& config, const JsonNode& map, const char* key) {
+std::optional<int32_t> named_token(const Parts& parts, const JsonNode& config, const JsonNode& map,
+                                   const char* key) {
   for (const JsonNode* node : {&config, &map}) {
     if (node->is_null() || !node->has(key)) continue;
     const JsonNode value = node->child(key);
@@ -104,18 +109,22 @@ void check_bytes(const Parts& parts, const JsonNode& node) {
     parts.model->encode(std::string_view(&raw, 1), *scratch, ids);
     if (ids.size() == 1 && parts.model->vocabulary().text(ids[0]) == parts.model->unk_token()) continue;
     std::string back;
-    for (const int32_t id : ids) back += from_byte_characters(parts.model->vocabulary().text(id)).value_or("");
+    for (const int32_t id : ids)
+      back += from_byte_characters(parts.model->vocabulary().text(id)).value_or("");
     if (back != std::string_view(&raw, 1))
-      node.fail(fmt::format("byte 0x{:02X} has no token ({}) and there is no unk_token", byte, in_quotes(to_byte_characters({&raw, 1}))));
+      node.fail(fmt::format("byte 0x{:02X} has no token ({}) and there is no unk_token", byte,
+                            in_quotes(to_byte_characters({&raw, 1}))));
   }
 }
 
 }  // namespace
 
-std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNode& config, const JsonNode& map) {
+std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNode& config,
+                                        const JsonNode& map) {
   tokenizer.expect_object();
   if (tokenizer.has("version") && tokenizer.string("version") != "1.0")
-    tokenizer.child("version").fail(fmt::format("{} is not supported, expected \"1.0\"", in_quotes(tokenizer.string("version"))));
+    tokenizer.child("version").fail(
+        fmt::format("{} is not supported, expected \"1.0\"", in_quotes(tokenizer.string("version"))));
   auto parts = std::make_shared<Parts>();
   parts->model = make_model(tokenizer.child("model"));
   parts->normalizer = make_normalizer(child_or_null(tokenizer, "normalizer"));

@@ -42,8 +42,8 @@ struct Parts {
   std::deque<AddedToken> added;
   std::unordered_map<std::string, const AddedToken*, TextHash, std::equal_to<>> added_by_content;
   std::unordered_map<int32_t, const AddedToken*> added_by_id;
-  TokenMatcher raw_matcher;         // before the normaliser
-  TokenMatcher normalized_matcher;  // after it
+  TokenMatcher raw_matcher;                     // before the normaliser
+  TokenMatcher normalized_matcher;              // after it
   std::unique_ptr<Normalizer> normalizer;       // null: none
   std::unique_ptr<PreTokenizer> pre_tokenizer;  // null: none
   std::unique_ptr<Model> model;
@@ -69,6 +69,7 @@ struct Parts {
 };
 
 // `config` and `map` are the JSON of tokenizer_config.json and special_tokens_map.json, null when absent.
-std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNode& config, const JsonNode& map);
+std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNode& config,
+                                        const JsonNode& map);
 
 }  // namespace octavo::tokenizer

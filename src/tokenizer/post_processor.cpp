@@ -47,17 +47,21 @@ void PostProcessor::read_template(const JsonNode& node, const std::function<bool
   constexpr size_t kMostParts = 64;
   std::vector<Part> parts;
   const std::vector<JsonNode> pieces = node.child("single").elements();
-  if (pieces.size() > kMostParts) node.fail(fmt::format("a template of {} pieces, more than {}", pieces.size(), kMostParts));
+  if (pieces.size() > kMostParts)
+    node.fail(fmt::format("a template of {} pieces, more than {}", pieces.size(), kMostParts));
   for (const JsonNode& piece : pieces) {
     if (piece.has("Sequence")) {
-      if (piece.child("Sequence").string("id") != "A") piece.fail("the template of a single text asks for a second one");
+      if (piece.child("Sequence").string("id") != "A")
+        piece.fail("the template of a single text asks for a second one");
       parts.push_back({true, {}});
     } else if (piece.has("SpecialToken")) {
       const std::string name = piece.child("SpecialToken").string("id");
       const JsonNode tokens = node.child("special_tokens");
-      if (!tokens.has(name.c_str())) piece.fail(fmt::format("special token {} is not in special_tokens", in_quotes(name)));
+      if (!tokens.has(name.c_str()))
+        piece.fail(fmt::format("special token {} is not in special_tokens", in_quotes(name)));
       Part part{false, {}};
-      for (const JsonNode& id : tokens.child(name.c_str()).child("ids").elements()) part.ids.push_back(known_id(id, is_known));
+      for (const JsonNode& id : tokens.child(name.c_str()).child("ids").elements())
+        part.ids.push_back(known_id(id, is_known));
       parts.push_back(std::move(part));
     } else {
       piece.fail("expected a Sequence or a SpecialToken");
@@ -70,8 +74,10 @@ std::vector<int32_t> PostProcessor::apply(std::vector<int32_t> text_ids, bool ad
   if (parts_.empty()) return text_ids;
   std::vector<int32_t> ids;
   for (const Part& part : parts_) {
-    if (part.is_text) ids.insert(ids.end(), text_ids.begin(), text_ids.end());
-    else if (add_special_tokens) ids.insert(ids.end(), part.ids.begin(), part.ids.end());
+    if (part.is_text)
+      ids.insert(ids.end(), text_ids.begin(), text_ids.end());
+    else if (add_special_tokens)
+      ids.insert(ids.end(), part.ids.begin(), part.ids.end());
   }
   return ids;
 }

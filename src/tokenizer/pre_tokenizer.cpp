@@ -23,7 +23,9 @@ Behavior behavior_of(const JsonNode& node, const char* key) {
   if (name == "MergedWithPrevious") return Behavior::merged_with_previous;
   if (name == "MergedWithNext") return Behavior::merged_with_next;
   if (name == "Contiguous") return Behavior::contiguous;
-  node.child(key).fail(fmt::format("behavior {} is not supported (Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous)", in_quotes(name)));
+  node.child(key).fail(fmt::format(
+      "behavior {} is not supported (Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous)",
+      in_quotes(name)));
 }
 
 void append_piece(const Piece& in, uint32_t begin, uint32_t end, std::vector<Piece>& out) {
@@ -86,8 +88,10 @@ class Sequence : public PreTokenizer {
  public:
   explicit Sequence(const JsonNode& node) {
     for (const JsonNode& element : node.child("pretokenizers").elements())
-      if (auto step = make_pre_tokenizer(element)) steps_.push_back(std::move(step));
-      else element.fail("is null, expected a pre-tokenizer");
+      if (auto step = make_pre_tokenizer(element))
+        steps_.push_back(std::move(step));
+      else
+        element.fail("is null, expected a pre-tokenizer");
   }
   void apply(const Piece& in, TextStore& store, std::vector<Piece>& out) const override {
     std::vector<Piece> pieces{in}, next;
@@ -115,10 +119,12 @@ class Sequence : public PreTokenizer {
 class ByteLevel : public PreTokenizer {
  public:
   explicit ByteLevel(const JsonNode& node)
-      : add_prefix_space_(node.boolean_or("add_prefix_space", true)), use_regex_(node.boolean_or("use_regex", true)) {}
+      : add_prefix_space_(node.boolean_or("add_prefix_space", true)),
+        use_regex_(node.boolean_or("use_regex", true)) {}
   void apply(const Piece& in, TextStore& store, std::vector<Piece>& out) const override {
     Piece piece = in;
-    if (add_prefix_space_ && !piece.text.starts_with(' ')) piece.text = store.keep(" " + std::string(piece.text));
+    if (add_prefix_space_ && !piece.text.starts_with(' '))
+      piece.text = store.keep(" " + std::string(piece.text));
     const size_t first = out.size();
     if (use_regex_) {
       std::vector<Span> spans;
@@ -139,15 +145,18 @@ class ByteLevel : public PreTokenizer {
 
 class Split : public PreTokenizer {
  public:
-  explicit Split(const JsonNode& node) : behavior_(behavior_of(node, "behavior")), invert_(node.boolean("invert")) {
+  explicit Split(const JsonNode& node)
+      : behavior_(behavior_of(node, "behavior")), invert_(node.boolean("invert")) {
     const JsonNode pattern = node.child("pattern");
     if (pattern.has("Regex")) splitter_ = splitter_for(pattern.string("Regex"));
     if (!splitter_) pattern_.emplace(pattern);
   }
   void apply(const Piece& in, TextStore&, std::vector<Piece>& out) const override {
     std::vector<Span> spans;
-    if (splitter_) split_with(*splitter_, in.text, spans);
-    else pattern_->split(in.text, spans);
+    if (splitter_)
+      split_with(*splitter_, in.text, spans);
+    else
+      pattern_->split(in.text, spans);
     if (invert_)
       for (Span& s : spans) s.is_match = !s.is_match;
     append_spans(in, spans, behavior_, out);
@@ -180,7 +189,8 @@ class Delimiter : public PreTokenizer {
   explicit Delimiter(const JsonNode& node) : delimiter_(node.character("delimiter")) {}
   void apply(const Piece& in, TextStore&, std::vector<Piece>& out) const override {
     std::vector<Span> spans;
-    split_characters(in.text, [&](char32_t c) { return c == delimiter_; }, spans);
+    split_characters(
+        in.text, [&](char32_t c) { return c == delimiter_; }, spans);
     append_spans(in, spans, Behavior::removed, out);
   }
 
@@ -193,7 +203,8 @@ class Bert : public PreTokenizer {
   void apply(const Piece& in, TextStore& store, std::vector<Piece>& out) const override {
     std::vector<Piece> words;
     CharacterSplit(is_white_space, Behavior::removed).apply(in, store, words);
-    for (const Piece& word : words) CharacterSplit(is_punctuation, Behavior::isolated).apply(word, store, out);
+    for (const Piece& word : words)
+      CharacterSplit(is_punctuation, Behavior::isolated).apply(word, store, out);
   }
 };
 
@@ -205,7 +216,9 @@ class Whitespace : public PreTokenizer {
     uint32_t begin = 0;
     for (uint32_t at = 0; at < in.text.size();) {
       const CodePoint c = decode_utf8(in.text.data() + at);
-      const Run kind = has_flag(c.value, kWord) ? Run::word : is_white_space(c.value) ? Run::space : Run::other;
+      const Run kind = has_flag(c.value, kWord)  ? Run::word
+                       : is_white_space(c.value) ? Run::space
+                                                 : Run::other;
       if (kind != run) {
         if (run != Run::space) append_piece(in, begin, at, out);
         begin = at, run = kind;
@@ -223,7 +236,8 @@ class Metaspace : public PreTokenizer {
     append_utf8(replacement_, node.character("replacement"));
     const std::string scheme = node.string_or("prepend_scheme", "always");
     if (scheme != "always" && scheme != "first" && scheme != "never")
-      node.child("prepend_scheme").fail(fmt::format("{} is not supported (always, first, never)", in_quotes(scheme)));
+      node.child("prepend_scheme")
+          .fail(fmt::format("{} is not supported (always, first, never)", in_quotes(scheme)));
     always_ = scheme == "always", first_ = scheme == "first";
     if (!node.boolean_or("add_prefix_space", true)) {
       if (node.has("prepend_scheme") && scheme != "never")
@@ -234,8 +248,10 @@ class Metaspace : public PreTokenizer {
   void apply(const Piece& in, TextStore& store, std::vector<Piece>& out) const override {
     std::string text;
     for (const char c : in.text) {
-      if (c == ' ') text += replacement_;
-      else text += c;
+      if (c == ' ')
+        text += replacement_;
+      else
+        text += c;
     }
     if ((always_ || (first_ && in.at_start)) && !text.starts_with(replacement_)) text.insert(0, replacement_);
     Piece piece = in;
@@ -243,7 +259,8 @@ class Metaspace : public PreTokenizer {
     if (!split_) return out.push_back(piece);
     std::vector<Span> spans;
     const CodePoint mark = decode_utf8(replacement_.data());
-    split_characters(piece.text, [&](char32_t c) { return c == mark.value; }, spans);
+    split_characters(
+        piece.text, [&](char32_t c) { return c == mark.value; }, spans);
     append_spans(piece, spans, Behavior::merged_with_next, out);
   }
 
@@ -254,7 +271,8 @@ class Metaspace : public PreTokenizer {
 
 class FixedLength : public PreTokenizer {
  public:
-  explicit FixedLength(const JsonNode& node) : length_(node.has("length") ? node.integer("length", 1, INT32_MAX) : 5) {}
+  explicit FixedLength(const JsonNode& node)
+      : length_(node.has("length") ? node.integer("length", 1, INT32_MAX) : 5) {}
   void apply(const Piece& in, TextStore&, std::vector<Piece>& out) const override {
     uint32_t begin = 0, at = 0;
     for (int64_t count = 0; at < in.text.size();) {
@@ -282,7 +300,8 @@ std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonNode& node) {
     return std::make_unique<CharacterSplit>(is_numeric, single ? Behavior::isolated : Behavior::contiguous);
   }
   if (type == "Punctuation")
-    return std::make_unique<CharacterSplit>(is_punctuation, node.has("behavior") ? behavior_of(node, "behavior") : Behavior::isolated);
+    return std::make_unique<CharacterSplit>(
+        is_punctuation, node.has("behavior") ? behavior_of(node, "behavior") : Behavior::isolated);
   if (type == "Metaspace") return std::make_unique<Metaspace>(node);
   if (type == "Whitespace") return std::make_unique<Whitespace>();
   if (type == "WhitespaceSplit") return std::make_unique<CharacterSplit>(is_white_space, Behavior::removed);

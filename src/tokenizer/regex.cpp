@@ -26,7 +26,9 @@ std::string message_of(int code) {
 template <auto free_function>
 struct Free {
   template <class T>
-  void operator()(T* p) const { free_function(p); }
+  void operator()(T* p) const {
+    free_function(p);
+  }
 };
 template <class T, auto free_function>
 using Owned = std::unique_ptr<T, Free<free_function>>;
@@ -53,7 +55,8 @@ Regex::Regex(const std::string& pattern, const JsonNode& node) : pattern_(patter
   int error = 0;
   size_t offset = 0;
   code->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, context.get()));
+                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+                                 &offset, context.get()));
   if (!code->code) node.fail(fmt::format("regular expression {}: {}", in_quotes(pattern), message_of(error)));
   code->jit = pcre2_jit_compile(code->code.get(), PCRE2_JIT_COMPLETE) == 0;
   code->limits.reset(pcre2_match_context_create(nullptr));
@@ -65,31 +68,37 @@ Regex::Regex(const std::string& pattern, const JsonNode& node) : pattern_(patter
 
 void Regex::split(std::string_view text, std::vector<Span>& spans) const {
   // The stack of a thread's JIT-compiled matches; contexts are copied so that each match call names its own stack.
-  thread_local Owned<pcre2_jit_stack, pcre2_jit_stack_free> jit_stack(pcre2_jit_stack_create(32 << 10, kJitStackBytes, nullptr));
+  thread_local Owned<pcre2_jit_stack, pcre2_jit_stack_free> jit_stack(
+      pcre2_jit_stack_create(32 << 10, kJitStackBytes, nullptr));
   Owned<pcre2_match_context, pcre2_match_context_free> context(pcre2_match_context_copy(code_->limits.get()));
   pcre2_jit_stack_assign(context.get(), nullptr, jit_stack.get());
-  Owned<pcre2_match_data, pcre2_match_data_free> data(pcre2_match_data_create_from_pattern(code_->code.get(), nullptr));
+  Owned<pcre2_match_data, pcre2_match_data_free> data(
+      pcre2_match_data_create_from_pattern(code_->code.get(), nullptr));
   const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   size_t at = 0, covered = 0;
   bool any = false;
   while (at <= text.size() && !text.empty()) {
-    const int found = pcre2_match(code_->code.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.get(), context.get());
+    const int found = pcre2_match(code_->code.get(), subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.get(),
+                                  context.get());
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (found < 0)
-      throw Error(ErrorKind::usage, fmt::format("tokenizer: regular expression {} gave up at byte {} of a text of {} bytes: {}",
-                                                in_quotes(pattern_), at, text.size(), message_of(found)));
+      throw Error(ErrorKind::usage,
+                  fmt::format("tokenizer: regular expression {} gave up at byte {} of a text of {} bytes: {}",
+                              in_quotes(pattern_), at, text.size(), message_of(found)));
     const size_t* match = pcre2_get_ovector_pointer(data.get());
     const size_t begin = match[0], end = match[1];
     if (begin == end && any && begin == covered) {  // an empty match right after the last one does not count
       at += begin < text.size() ? decode_utf8(text.data() + begin).bytes : 1;
       continue;
     }
-    if (begin > covered) spans.push_back({static_cast<uint32_t>(covered), static_cast<uint32_t>(begin), false});
+    if (begin > covered)
+      spans.push_back({static_cast<uint32_t>(covered), static_cast<uint32_t>(begin), false});
     spans.push_back({static_cast<uint32_t>(begin), static_cast<uint32_t>(end), true});
     at = covered = end;
     any = true;
   }
-  if (covered < text.size()) spans.push_back({static_cast<uint32_t>(covered), static_cast<uint32_t>(text.size()), false});
+  if (covered < text.size())
+    spans.push_back({static_cast<uint32_t>(covered), static_cast<uint32_t>(text.size()), false});
 }
 
 Pattern::Pattern(const JsonNode& node) {
@@ -108,11 +117,13 @@ Pattern::Pattern(const JsonNode& node) {
 void Pattern::split(std::string_view text, std::vector<Span>& spans) const {
   if (regex_) return regex_->split(text, spans);
   size_t covered = 0;
-  for (size_t at; (at = text.find(literal_, covered)) != std::string_view::npos; covered = at + literal_.size()) {
+  for (size_t at; (at = text.find(literal_, covered)) != std::string_view::npos;
+       covered = at + literal_.size()) {
     if (at > covered) spans.push_back({static_cast<uint32_t>(covered), static_cast<uint32_t>(at), false});
     spans.push_back({static_cast<uint32_t>(at), static_cast<uint32_t>(at + literal_.size()), true});
   }
-  if (covered < text.size()) spans.push_back({static_cast<uint32_t>(covered), static_cast<uint32_t>(text.size()), false});
+  if (covered < text.size())
+    spans.push_back({static_cast<uint32_t>(covered), static_cast<uint32_t>(text.size()), false});
 }
 
 }  // namespace octavo::tokenizer

@@ -39,7 +39,9 @@ class Pattern {
  public:
   explicit Pattern(const JsonNode& node);
   void split(std::string_view text, std::vector<Span>& spans) const;
-  const std::string* literal() const { return regex_ ? nullptr : &literal_; }  // null for a regular expression
+  const std::string* literal() const {
+    return regex_ ? nullptr : &literal_;
+  }  // null for a regular expression
   const std::string& source() const { return literal_; }
 
  private:

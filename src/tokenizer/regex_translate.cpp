@@ -12,12 +12,15 @@
 namespace octavo::tokenizer {
 namespace {
 
-[[noreturn]] void unsupported(const std::string& what) { throw std::invalid_argument(what + " is not supported"); }
+[[noreturn]] void unsupported(const std::string& what) {
+  throw std::invalid_argument(what + " is not supported");
+}
 
 std::string class_body(const std::vector<CodePointRange>& ranges) {
   std::string body;
   for (const CodePointRange& r : ranges)
-    body += r.first == r.last ? fmt::format("\\x{{{:x}}}", r.first) : fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", r.first, r.last);
+    body += r.first == r.last ? fmt::format("\\x{{{:x}}}", r.first)
+                              : fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", r.first, r.last);
   return body;
 }
 
@@ -37,7 +40,8 @@ const std::vector<CodePointRange>& word(bool in_class) {
         continue;
       }
       for (uint32_t c = r.first; c <= r.last; ++c)
-        if (std::u32string_view(U"\u00b2\u00b3\u00b9\u00bc\u00bd\u00be").find(c) == std::u32string_view::npos) kept.push_back({c, c});
+        if (std::u32string_view(U"\u00b2\u00b3\u00b9\u00bc\u00bd\u00be").find(c) == std::u32string_view::npos)
+          kept.push_back({c, c});
     }
     return kept;
   }();
@@ -134,7 +138,8 @@ class Translator {
     at_ = end + 1;
     if (in_[end] == ')') {
       // NOTE: in Ruby (?i) also reaches over the alternatives that follow in its group; in PCRE2 it does not wrap them.
-      if (in_.find('|', at_) != std::string_view::npos) unsupported("a flag before alternatives, as in (?i)a|b,");
+      if (in_.find('|', at_) != std::string_view::npos)
+        unsupported("a flag before alternatives, as in (?i)a|b,");
       groups_.pop_back();
     }
   }
@@ -164,7 +169,8 @@ class Translator {
 
   void escape() {
     const char c = peek(1);
-    if (auto escape_class = class_escape(); escape_class.length) return replace(escape_class.length, "[" + escape_class.body + "]");
+    if (auto escape_class = class_escape(); escape_class.length)
+      return replace(escape_class.length, "[" + escape_class.body + "]");
     if (c == 'b' || c == 'B') {
       const std::string inside = "[" + class_body(word(false)) + "]";
       return replace(2, c == 'b' ? fmt::format("(?:(?<={0})(?!{0})|(?<!{0})(?={0}))", inside)
@@ -192,15 +198,18 @@ class Translator {
         if (peek(2) == '{') return hexadecimal(3, in_.find('}', at_) - at_ - 3, 1);
         return hexadecimal(2, 2);
       default:
-        if (std::isalnum(static_cast<unsigned char>(c)) || (c & 0x80)) unsupported(fmt::format("escape \\{}", c & 0x80 ? '?' : c));
+        if (std::isalnum(static_cast<unsigned char>(c)) || (c & 0x80))
+          unsupported(fmt::format("escape \\{}", c & 0x80 ? '?' : c));
         return replace(2, std::string("\\") + c);
     }
   }
 
   void hexadecimal(size_t skip, size_t digits, size_t tail = 0) {
-    if (digits < 1 || digits > 6 || at_ + skip + digits + tail > in_.size()) unsupported("a damaged \\x or \\u");
+    if (digits < 1 || digits > 6 || at_ + skip + digits + tail > in_.size())
+      unsupported("a damaged \\x or \\u");
     const std::string text(in_.substr(at_ + skip, digits));
-    if (text.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) unsupported("a damaged \\x or \\u");
+    if (text.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos)
+      unsupported("a damaged \\x or \\u");
     const unsigned long value = std::stoul(text, nullptr, 16);
     if (in_[at_ + 1] == 'x' && tail == 0 && value > 0x7f) unsupported("a single byte above \\x7f");
     if (value > 0x10ffff || (value >= 0xd800 && value < 0xe000)) unsupported("\\x{" + text + "}");
@@ -239,8 +248,10 @@ class Translator {
   // NOTE: a category of PCRE2 plus the characters that are newer; a negation has no such form and is written as ranges.
   static std::string category_body(CategorySet set, std::string_view name, bool negated) {
     if (negated) return class_body(complement(ranges_of(set)));
-    const bool has_left = set & (set_of(Category::Cn) | set_of(Category::Mn) | set_of(Category::Cs)) && name != "M";
-    if (has_left) return class_body(complement(complement(ranges_of(set))));  // characters that are no longer in it
+    const bool has_left =
+        set & (set_of(Category::Cn) | set_of(Category::Mn) | set_of(Category::Cs)) && name != "M";
+    if (has_left)
+      return class_body(complement(complement(ranges_of(set))));  // characters that are no longer in it
     return fmt::format("\\p{{{}}}", name) + class_body(newer_than_pcre2(set));
   }
 

@@ -15,7 +15,8 @@ std::vector<uint32_t> kind_runs() {
                       : in_categories(c, kNumber) ? Kind::number
                       : is_white_space(c)         ? Kind::space
                                                   : Kind::other;
-    if (runs.empty() || (runs.back() & 0xff) != static_cast<uint32_t>(kind)) runs.push_back(c << 8 | static_cast<uint32_t>(kind));
+    if (runs.empty() || (runs.back() & 0xff) != static_cast<uint32_t>(kind))
+      runs.push_back(c << 8 | static_cast<uint32_t>(kind));
   }
   return runs;
 }
@@ -91,7 +92,7 @@ class Scanner {
 
  private:
   const char *begin_, *end_;
-  const CodePointBytes& kinds_ = [] () -> const CodePointBytes& {
+  const CodePointBytes& kinds_ = []() -> const CodePointBytes& {
     static const CodePointBytes table(kind_runs(), 8);
     return table;
   }();
@@ -117,7 +118,8 @@ void split_llama3(std::string_view text, size_t digits, std::vector<Span>& spans
     const auto first = s.at(p);
     if (first.kind == Kind::letter) return s.run(p, Kind::letter);
     if (first.kind == Kind::number) return s.run(p, Kind::number, digits);
-    if (*p != '\r' && *p != '\n' && s.is(p + first.bytes, Kind::letter)) return s.run(p + first.bytes, Kind::letter);
+    if (*p != '\r' && *p != '\n' && s.is(p + first.bytes, Kind::letter))
+      return s.run(p + first.bytes, Kind::letter);
     const char* symbol = *p == ' ' ? p + 1 : p;
     if (s.is(symbol, Kind::other)) return s.line_breaks(s.run(symbol, Kind::other));
     if (const char* stop = s.through_line_breaks(p)) return stop;

@@ -26,20 +26,24 @@ nlohmann::json read_if_present(const std::filesystem::path& path) {
 
 void check_text(std::string_view text) {
   if (text.size() > kLongestText)
-    throw Error(ErrorKind::usage, fmt::format("encode: text of {} bytes, at most {} at once; split it", text.size(), kLongestText));
+    throw Error(ErrorKind::usage, fmt::format("encode: text of {} bytes, at most {} at once; split it",
+                                              text.size(), kLongestText));
   const size_t bad = tokenizer::first_invalid_utf8(text);
   if (bad != std::string_view::npos)
-    throw Error(ErrorKind::usage, fmt::format("encode: invalid UTF-8 at byte {} of {} (0x{:02x}); convert the text to UTF-8",
-                                              bad, text.size(), static_cast<unsigned char>(text[bad])));
+    throw Error(ErrorKind::usage,
+                fmt::format("encode: invalid UTF-8 at byte {} of {} (0x{:02x}); convert the text to UTF-8",
+                            bad, text.size(), static_cast<unsigned char>(text[bad])));
 }
 
 void check_id(const Parts& parts, int32_t id) {
   if (id < 0 || id >= parts.vocab_size)
-    throw Error(ErrorKind::usage, fmt::format("decode: id {} is outside the vocabulary of {} tokens", id, parts.vocab_size));
+    throw Error(ErrorKind::usage,
+                fmt::format("decode: id {} is outside the vocabulary of {} tokens", id, parts.vocab_size));
 }
 
 // Added tokens split off, the rest normalised, normalised added tokens split off that, the rest cut into words.
-std::vector<Piece> words_of(const Parts& parts, std::string_view text, bool parse_special, tokenizer::TextStore& store) {
+std::vector<Piece> words_of(const Parts& parts, std::string_view text, bool parse_special,
+                            tokenizer::TextStore& store) {
   std::vector<Piece> raw, normalized, words;
   parts.raw_matcher.split({text, -1, true}, parse_special, raw);
   for (Piece& piece : raw) {
@@ -48,13 +52,17 @@ std::vector<Piece> words_of(const Parts& parts, std::string_view text, bool pars
       parts.normalizer->apply(t);
       piece.text = store.keep(std::move(t.text)), piece.at_start = t.at_start;
     }
-    if (piece.id < 0) parts.normalized_matcher.split(piece, parse_special, normalized);
-    else normalized.push_back(piece);
+    if (piece.id < 0)
+      parts.normalized_matcher.split(piece, parse_special, normalized);
+    else
+      normalized.push_back(piece);
   }
   if (!parts.pre_tokenizer) return normalized;
   for (const Piece& piece : normalized) {
-    if (piece.id < 0) parts.pre_tokenizer->apply(piece, store, words);
-    else words.push_back(piece);
+    if (piece.id < 0)
+      parts.pre_tokenizer->apply(piece, store, words);
+    else
+      words.push_back(piece);
   }
   return words;
 }
@@ -68,15 +76,19 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   const nlohmann::json json = read_json_file(file);
   const nlohmann::json config = read_if_present(folder / "tokenizer_config.json");
   const nlohmann::json map = read_if_present(folder / "special_tokens_map.json");
-  return Tokenizer(tokenizer::read_parts(JsonNode(json, file.string()), JsonNode(config, (folder / "tokenizer_config.json").string()),
+  return Tokenizer(tokenizer::read_parts(JsonNode(json, file.string()),
+                                         JsonNode(config, (folder / "tokenizer_config.json").string()),
                                          JsonNode(map, (folder / "special_tokens_map.json").string())));
 }
 
-Tokenizer Tokenizer::parse(std::string_view tokenizer_json, const std::string& name, std::string_view config_json) {
+Tokenizer Tokenizer::parse(std::string_view tokenizer_json, const std::string& name,
+                           std::string_view config_json) {
   const nlohmann::json json = parse_json(tokenizer_json, name);
-  const nlohmann::json config = config_json.empty() ? nlohmann::json() : parse_json(config_json, name + " (config)");
+  const nlohmann::json config =
+      config_json.empty() ? nlohmann::json() : parse_json(config_json, name + " (config)");
   const nlohmann::json map;
-  return Tokenizer(tokenizer::read_parts(JsonNode(json, name), JsonNode(config, name + " (config)"), JsonNode(map, name)));
+  return Tokenizer(
+      tokenizer::read_parts(JsonNode(json, name), JsonNode(config, name + " (config)"), JsonNode(map, name)));
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view utf8, EncodeOptions options) const {
@@ -85,8 +97,10 @@ std::vector<int32_t> Tokenizer::encode(std::string_view utf8, EncodeOptions opti
   std::vector<int32_t> ids;
   auto scratch = parts_->scratch.take(*parts_->model);
   for (const Piece& word : words_of(*parts_, utf8, options.parse_special, store)) {
-    if (word.id >= 0) ids.push_back(word.id);
-    else if (!word.text.empty()) parts_->model->encode(word.text, *scratch, ids);
+    if (word.id >= 0)
+      ids.push_back(word.id);
+    else if (!word.text.empty())
+      parts_->model->encode(word.text, *scratch, ids);
   }
   parts_->scratch.give_back(std::move(scratch));
   return parts_->post_processor.apply(std::move(ids), options.add_special_tokens);
@@ -96,7 +110,8 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) c
   for (const int32_t id : ids) check_id(*parts_, id);
   DecoderChain chain(parts_->decoder);
   for (const int32_t id : ids)
-    if (const std::string* text = parts_->decoded_text(id); text && !(skip_special && parts_->special[id])) chain.token(*text);
+    if (const std::string* text = parts_->decoded_text(id); text && !(skip_special && parts_->special[id]))
+      chain.token(*text);
   chain.finish();
   return chain.take();
 }
@@ -114,7 +129,9 @@ std::string Tokenizer::token(int32_t id) const {
   return parts_->model->vocabulary().has(id) ? parts_->model->vocabulary().text(id) : std::string();
 }
 
-bool Tokenizer::is_special(int32_t id) const { return id >= 0 && id < parts_->vocab_size && parts_->special[id]; }
+bool Tokenizer::is_special(int32_t id) const {
+  return id >= 0 && id < parts_->vocab_size && parts_->special[id];
+}
 std::optional<int32_t> Tokenizer::bos_id() const { return parts_->bos; }
 std::optional<int32_t> Tokenizer::eos_id() const { return parts_->eos; }
 std::optional<int32_t> Tokenizer::unk_id() const { return parts_->unk; }
@@ -122,14 +139,17 @@ std::optional<int32_t> Tokenizer::pad_id() const { return parts_->pad; }
 const std::vector<std::string>& Tokenizer::warnings() const { return parts_->warnings; }
 
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
-    : parts_(tokenizer.parts_), skip_special_(skip_special), chain_(std::make_unique<DecoderChain>(parts_->decoder)) {}
+    : parts_(tokenizer.parts_),
+      skip_special_(skip_special),
+      chain_(std::make_unique<DecoderChain>(parts_->decoder)) {}
 StreamDecoder::StreamDecoder(StreamDecoder&&) noexcept = default;
 StreamDecoder& StreamDecoder::operator=(StreamDecoder&&) noexcept = default;
 StreamDecoder::~StreamDecoder() = default;
 
 std::string StreamDecoder::push(int32_t id) {
   check_id(*parts_, id);
-  if (const std::string* text = parts_->decoded_text(id); text && !(skip_special_ && parts_->special[id])) chain_->token(*text);
+  if (const std::string* text = parts_->decoded_text(id); text && !(skip_special_ && parts_->special[id]))
+    chain_->token(*text);
   return chain_->take();
 }
 

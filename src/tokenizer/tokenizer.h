@@ -18,7 +18,7 @@ namespace octavo {
 
 struct EncodeOptions {
   bool add_special_tokens = true;  // what the post-processor adds, e.g. <s> in front
-  bool parse_special = true;       // false: special tokens spelled in the text are ordinary text (untrusted input)
+  bool parse_special = true;  // false: special tokens spelled in the text are ordinary text (untrusted input)
 };
 
 namespace tokenizer {
@@ -33,7 +33,8 @@ class Tokenizer {
   // are read when present (names of BOS, EOS and the others). Throws Error(bad_model) naming file and field.
   static Tokenizer load(const std::filesystem::path& path);
   // The same from memory; `name` stands for the file in messages, `config_json` may be empty.
-  static Tokenizer parse(std::string_view tokenizer_json, const std::string& name, std::string_view config_json = {});
+  static Tokenizer parse(std::string_view tokenizer_json, const std::string& name,
+                         std::string_view config_json = {});
 
   // Throws Error(usage) with the byte offset when `utf8` is not valid UTF-8.
   std::vector<int32_t> encode(std::string_view utf8, EncodeOptions options = {}) const;
@@ -42,20 +43,21 @@ class Tokenizer {
   // token has gives nothing. Throws Error(usage) for an id outside [0, vocab_size).
   std::string decode(std::span<const int32_t> ids, bool skip_special = true) const;
 
-  int64_t vocab_size() const;                               // largest id + 1, added tokens included
+  int64_t vocab_size() const;  // largest id + 1, added tokens included
   std::optional<int32_t> id_of(std::string_view token) const;
-  std::string token(int32_t id) const;                      // as the vocabulary spells it; empty where no token has this id
-  bool is_special(int32_t id) const;                        // left out of decode with skip_special
-  std::optional<int32_t> bos_id() const;                    // as tokenizer_config.json says
+  std::string token(int32_t id) const;    // as the vocabulary spells it; empty where no token has this id
+  bool is_special(int32_t id) const;      // left out of decode with skip_special
+  std::optional<int32_t> bos_id() const;  // as tokenizer_config.json says
   std::optional<int32_t> eos_id() const;
   std::optional<int32_t> unk_id() const;
   std::optional<int32_t> pad_id() const;
-  const std::vector<std::string>& warnings() const;         // of load: what is odd but has a defined meaning
+  const std::vector<std::string>& warnings() const;  // of load: what is odd but has a defined meaning
 
  private:
   friend class StreamDecoder;
   explicit Tokenizer(std::shared_ptr<const tokenizer::Parts> parts) : parts_(std::move(parts)) {}
-  std::shared_ptr<const tokenizer::Parts> parts_;  // shared with stream decoders, which may outlive the tokenizer
+  std::shared_ptr<const tokenizer::Parts>
+      parts_;  // shared with stream decoders, which may outlive the tokenizer
 };
 
 // Incremental detokeniser: the texts returned by push(), in order, and by finish() form exactly decode() of all ids.
@@ -67,8 +69,9 @@ class StreamDecoder {
   StreamDecoder& operator=(StreamDecoder&&) noexcept;
   ~StreamDecoder();
 
-  std::string push(int32_t id);  // throws Error(usage) for an id outside [0, vocab_size); nothing has changed then
-  std::string finish();          // the rest; afterwards the decoder starts a new text
+  std::string push(
+      int32_t id);       // throws Error(usage) for an id outside [0, vocab_size); nothing has changed then
+  std::string finish();  // the rest; afterwards the decoder starts a new text
 
  private:
   std::shared_ptr<const tokenizer::Parts> parts_;

@@ -143,7 +143,8 @@ TEST(TokenizerDemo, StreamEqualsDecodeForRandomIds) {
   for (uint64_t seed = 0; seed < 3000; ++seed) {
     std::vector<int32_t> ids(random_bits(seed, 0) % 30);
     for (size_t i = 0; i < ids.size(); ++i) ids[i] = random_bits(seed, i + 1) % (seed % 2 ? 4096 : 260);
-    for (const bool skip : {true, false}) ASSERT_EQ(streamed(tokenizer, ids, skip), tokenizer.decode(ids, skip)) << "seed " << seed;
+    for (const bool skip : {true, false})
+      ASSERT_EQ(streamed(tokenizer, ids, skip), tokenizer.decode(ids, skip)) << "seed " << seed;
   }
 }
 
@@ -167,8 +168,9 @@ TEST(TokenizerDemo, StreamHandsTextOutAtOnceAndStartsAfresh) {
 TEST(TokenizerDemo, BadInputIsRefusedWithItsPlace) {
   const Tokenizer tokenizer = Tokenizer::load(kDemo);
   std::string message;
-  const std::map<std::string, size_t> bad = {{"abc\xff", 3},         {"\xc0\x80", 0},        {"ab\xe2\x82", 2}, {"0123456789\xed\xa0\x80", 10},
-                                             {"\xf4\x90\x80\x80", 0}, {"a\xf0\x80\x80\x80", 1}, {"\x80", 0}};
+  const std::map<std::string, size_t> bad = {
+      {"abc\xff", 3},          {"\xc0\x80", 0},          {"ab\xe2\x82", 2}, {"0123456789\xed\xa0\x80", 10},
+      {"\xf4\x90\x80\x80", 0}, {"a\xf0\x80\x80\x80", 1}, {"\x80", 0}};
   for (const auto& [text, offset] : bad) {
     EXPECT_EQ(kind_of_failure([&] { tokenizer.encode(text); }, message), ErrorKind::usage);
     EXPECT_NE(message.find("at byte " + std::to_string(offset) + " "), std::string::npos) << message;
@@ -182,7 +184,8 @@ TEST(TokenizerDemo, BadInputIsRefusedWithItsPlace) {
   }
   EXPECT_EQ(tokenizer.decode(std::vector<int32_t>{}), "");
   EXPECT_EQ(tokenizer.encode("", {.add_special_tokens = false}), std::vector<int32_t>{});
-  EXPECT_EQ(kind_of_failure([&] { tokenizer.encode(std::string((64 << 20) + 1, 'a')); }, message), ErrorKind::usage);
+  EXPECT_EQ(kind_of_failure([&] { tokenizer.encode(std::string((64 << 20) + 1, 'a')); }, message),
+            ErrorKind::usage);
   EXPECT_NE(message.find("67108865"), std::string::npos) << message;
 }
 
@@ -204,7 +207,9 @@ TEST(TokenizerSmall, EveryKindOfTokenizerHasTheIdsAndTextsOfThePackage) {
     const Tokenizer tokenizer = Tokenizer::parse(document.dump(), name);
     for (const json& c : golden["encode"]) {
       const int flags = c[1];
-      EXPECT_EQ(tokenizer.encode(c[0].get<std::string>(), {bool(flags & 1), bool(flags & 2)}), c[2].get<std::vector<int32_t>>()) << name << c;
+      EXPECT_EQ(tokenizer.encode(c[0].get<std::string>(), {bool(flags & 1), bool(flags & 2)}),
+                c[2].get<std::vector<int32_t>>())
+          << name << c;
     }
     for (const json& c : golden["decode"]) {
       const auto ids = c[0].get<std::vector<int32_t>>();
@@ -224,14 +229,15 @@ class SharedData : public ::testing::Test {
   }
 };
 
-#define OCTAVO_LOAD_SHARED(name, path)                                     \
-  bool present_##name = false;                                             \
-  const Tokenizer name = load_or_skip(path, present_##name);               \
+#define OCTAVO_LOAD_SHARED(name, path)                       \
+  bool present_##name = false;                               \
+  const Tokenizer name = load_or_skip(path, present_##name); \
   if (!present_##name) GTEST_SKIP() << (kShared / (path)) << " is absent"
 
 TEST_F(SharedData, Gpt2OnTheVectorsOfLlamaCpp) {
   OCTAVO_LOAD_SHARED(tokenizer, "gpt2-tokenizer/tokenizer.json");
-  const auto inputs = split_at(contents(kShared / "tokenizer-vectors/ggml-vocab-gpt-2.gguf.inp"), "\n__ggml_vocab_test__\n");
+  const auto inputs =
+      split_at(contents(kShared / "tokenizer-vectors/ggml-vocab-gpt-2.gguf.inp"), "\n__ggml_vocab_test__\n");
   const auto outputs = split_at(contents(kShared / "tokenizer-vectors/ggml-vocab-gpt-2.gguf.out"), "\n");
   ASSERT_EQ(inputs.size(), 47u);
   ASSERT_GE(outputs.size(), 47u);
@@ -243,11 +249,13 @@ TEST_F(SharedData, Gpt2OnTheVectorsOfLlamaCpp) {
 
 TEST_F(SharedData, NeoxOnTheVectorsOfMpt) {  // MPT uses GPT-NeoX's tokenizer
   OCTAVO_LOAD_SHARED(tokenizer, "neox-tokenizer/tokenizer.json");
-  const auto inputs = split_at(contents(kShared / "tokenizer-vectors/ggml-vocab-mpt.gguf.inp"), "\n__ggml_vocab_test__\n");
+  const auto inputs =
+      split_at(contents(kShared / "tokenizer-vectors/ggml-vocab-mpt.gguf.inp"), "\n__ggml_vocab_test__\n");
   const auto outputs = split_at(contents(kShared / "tokenizer-vectors/ggml-vocab-mpt.gguf.out"), "\n");
   ASSERT_EQ(inputs.size(), 47u);
   ASSERT_GE(outputs.size(), 47u);
-  for (size_t i = 0; i < inputs.size(); ++i) EXPECT_EQ(tokenizer.encode(inputs[i]), numbers_in(outputs[i])) << inputs[i];
+  for (size_t i = 0; i < inputs.size(); ++i)
+    EXPECT_EQ(tokenizer.encode(inputs[i]), numbers_in(outputs[i])) << inputs[i];
 }
 
 TEST_F(SharedData, StoriesIsALlama2Tokenizer) {
@@ -256,7 +264,8 @@ TEST_F(SharedData, StoriesIsALlama2Tokenizer) {
   EXPECT_EQ(tokenizer.eos_id(), 2);
   EXPECT_EQ(tokenizer.unk_id(), 0);
   EXPECT_EQ(tokenizer.encode(""), std::vector<int32_t>{1});
-  EXPECT_EQ(tokenizer.encode("Once upon a time, é😀"), (std::vector<int32_t>{1, 403, 407, 261, 378, 432, 410, 485, 243, 162, 155, 131}));
+  EXPECT_EQ(tokenizer.encode("Once upon a time, é😀"),
+            (std::vector<int32_t>{1, 403, 407, 261, 378, 432, 410, 485, 243, 162, 155, 131}));
   const std::string text = contents(kShared / "stories260K/expected_greedy.txt");
   EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
   EXPECT_EQ(streamed(tokenizer, tokenizer.encode(text), true), text);
@@ -267,7 +276,8 @@ TEST_F(SharedData, StreamOfByteFallbackEqualsDecodeForRandomIds) {
   for (uint64_t seed = 0; seed < 3000; ++seed) {
     std::vector<int32_t> ids(random_bits(seed, 0) % 20);
     for (size_t i = 0; i < ids.size(); ++i) ids[i] = random_bits(seed, i + 1) % (seed % 2 ? 512 : 262);
-    for (const bool skip : {true, false}) ASSERT_EQ(streamed(tokenizer, ids, skip), tokenizer.decode(ids, skip)) << "seed " << seed;
+    for (const bool skip : {true, false})
+      ASSERT_EQ(streamed(tokenizer, ids, skip), tokenizer.decode(ids, skip)) << "seed " << seed;
   }
 }
 

@@ -12,9 +12,9 @@ namespace {
 #include "tokenizer/unicode_tables.inc"
 
 constexpr uint32_t kCodePoints = 0x110000;
-constexpr const char* kCategoryNames[kCategories] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
-                                                     "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
-                                                     "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co", "Cs"};
+constexpr const char* kCategoryNames[kCategories] = {
+    "Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps",
+    "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co", "Cs"};
 
 const CodePointBytes& combining_table() {
   static const CodePointBytes table(kCombiningRuns, 8);
@@ -72,8 +72,10 @@ void append_decomposed(std::u32string& out, char32_t c, bool compatible) {
   } else {
     const std::span<const uint32_t>* parts = compatible ? compatible_mapping().find(c) : nullptr;
     if (!parts) parts = canonical_mapping().find(c);
-    if (parts) out.append(parts->begin(), parts->end());
-    else out += c;
+    if (parts)
+      out.append(parts->begin(), parts->end());
+    else
+      out += c;
   }
 }
 
@@ -97,8 +99,8 @@ void order_marks(std::u32string& text) {
 char32_t composed(char32_t first, char32_t second) {
   if (first - kLeading < kLeadingCount && second - kVowels < kVowelCount)
     return kSyllables + ((first - kLeading) * kVowelCount + (second - kVowels)) * kTrailingCount;
-  if (first - kSyllables < kSyllableCount && (first - kSyllables) % kTrailingCount == 0 && second > kTrailing &&
-      second < kTrailing + kTrailingCount)
+  if (first - kSyllables < kSyllableCount && (first - kSyllables) % kTrailingCount == 0 &&
+      second > kTrailing && second < kTrailing + kTrailingCount)
     return first + (second - kTrailing);
   const auto found = composition_map().find(uint64_t{first} << 32 | second);
   return found == composition_map().end() ? 0 : found->second;
@@ -166,8 +168,10 @@ static std::vector<CodePointRange> ranges_where(Test test) {
   std::vector<CodePointRange> ranges;
   for (uint32_t c = 0; c < kCodePoints; ++c) {
     if (!test(c)) continue;
-    if (!ranges.empty() && ranges.back().last + 1 == c) ranges.back().last = c;
-    else ranges.push_back({c, c});
+    if (!ranges.empty() && ranges.back().last + 1 == c)
+      ranges.back().last = c;
+    else
+      ranges.push_back({c, c});
   }
   return ranges;
 }

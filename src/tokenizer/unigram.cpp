@@ -29,7 +29,8 @@ struct UnigramScratch : ModelScratch {
 
 UnigramModel::UnigramModel(const JsonNode& node) {
   const JsonNode vocab = node.child("vocab");
-  if (!vocab.json().is_array() || vocab.json().empty()) vocab.fail("expected an array of [piece, score], not empty");
+  if (!vocab.json().is_array() || vocab.json().empty())
+    vocab.fail("expected an array of [piece, score], not empty");
   double lowest = std::numeric_limits<double>::infinity();
   for (const nlohmann::json& entry : vocab.json()) {
     if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
@@ -47,7 +48,9 @@ UnigramModel::UnigramModel(const JsonNode& node) {
   pieces_ = ByteTrie(std::move(entries));
 }
 
-std::unique_ptr<ModelScratch> UnigramModel::make_scratch() const { return std::make_unique<UnigramScratch>(); }
+std::unique_ptr<ModelScratch> UnigramModel::make_scratch() const {
+  return std::make_unique<UnigramScratch>();
+}
 
 void UnigramModel::encode(std::string_view word, ModelScratch& scratch, std::vector<int32_t>& ids) const {
   auto& s = static_cast<UnigramScratch&>(scratch);
@@ -66,7 +69,9 @@ void UnigramModel::encode(std::string_view word, ModelScratch& scratch, std::vec
     });
     if (!alone) {
       if (unk_id_ < 0)
-        throw Error(ErrorKind::bad_model, fmt::format("tokenizer: {} is no piece of the model, and it has no unk_id", in_quotes(word.substr(at, character))));
+        throw Error(ErrorKind::bad_model,
+                    fmt::format("tokenizer: {} is no piece of the model, and it has no unk_id",
+                                in_quotes(word.substr(at, character))));
       offer(at, at + character, unk_score_, unk_id_);
     }
     at += character;
@@ -76,8 +81,10 @@ void UnigramModel::encode(std::string_view word, ModelScratch& scratch, std::vec
   for (int32_t end = static_cast<int32_t>(word.size()); end > 0;) {
     const Reach& r = s.reach[end];
     const bool unknown = r.id == unk_id_;
-    if (unknown && after_unknown) s.pieces.back().first = r.from;
-    else s.pieces.emplace_back(r.from, end);
+    if (unknown && after_unknown)
+      s.pieces.back().first = r.from;
+    else
+      s.pieces.emplace_back(r.from, end);
     after_unknown = unknown;
     end = r.from;
   }
@@ -86,10 +93,12 @@ void UnigramModel::encode(std::string_view word, ModelScratch& scratch, std::vec
 }
 
 void UnigramModel::append_piece(std::string_view piece, std::vector<int32_t>& ids) const {
-  if (const int32_t id = vocabulary_.find(piece); id >= 0) ids.push_back(id);
+  if (const int32_t id = vocabulary_.find(piece); id >= 0)
+    ids.push_back(id);
   else if (byte_fallback_)
     for (const char c : piece) ids.push_back(fallback_ids_[static_cast<uint8_t>(c)]);
-  else ids.push_back(unk_id_);
+  else
+    ids.push_back(unk_id_);
 }
 
 }  // namespace octavo::tokenizer

@@ -10,10 +10,14 @@ Utf8Step next_utf8(std::string_view text) {
   // The first continuation byte decides about overlong forms, surrogates and values above U+10FFFF.
   unsigned low = 0x80, high = 0xbf;
   size_t length = 0;
-  if (b[0] >= 0xc2 && b[0] <= 0xdf) length = 2;
-  else if (b[0] >= 0xe0 && b[0] <= 0xef) length = 3;
-  else if (b[0] >= 0xf0 && b[0] <= 0xf4) length = 4;
-  else return {Utf8Prefix::invalid, 1};
+  if (b[0] >= 0xc2 && b[0] <= 0xdf)
+    length = 2;
+  else if (b[0] >= 0xe0 && b[0] <= 0xef)
+    length = 3;
+  else if (b[0] >= 0xf0 && b[0] <= 0xf4)
+    length = 4;
+  else
+    return {Utf8Prefix::invalid, 1};
   if (b[0] == 0xe0) low = 0xa0;
   if (b[0] == 0xed) high = 0x9f;
   if (b[0] == 0xf0) low = 0x90;
@@ -30,7 +34,8 @@ size_t first_invalid_utf8(std::string_view text) {
   size_t at = 0;
   while (at < text.size()) {
     uint64_t eight;
-    if (text.size() - at >= 8 && (std::memcpy(&eight, text.data() + at, 8), (eight & 0x8080808080808080ull) == 0)) {
+    if (text.size() - at >= 8 &&
+        (std::memcpy(&eight, text.data() + at, 8), (eight & 0x8080808080808080ull) == 0)) {
       at += 8;
       continue;
     }

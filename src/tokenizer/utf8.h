@@ -17,8 +17,11 @@ inline CodePoint decode_utf8(const char* p) {
   const auto b = reinterpret_cast<const unsigned char*>(p);
   if (b[0] < 0x80) return {b[0], 1};
   if (b[0] < 0xe0) return {static_cast<char32_t>((b[0] & 0x1f) << 6 | (b[1] & 0x3f)), 2};
-  if (b[0] < 0xf0) return {static_cast<char32_t>((b[0] & 0x0f) << 12 | (b[1] & 0x3f) << 6 | (b[2] & 0x3f)), 3};
-  return {static_cast<char32_t>((b[0] & 0x07) << 18 | (b[1] & 0x3f) << 12 | (b[2] & 0x3f) << 6 | (b[3] & 0x3f)), 4};
+  if (b[0] < 0xf0)
+    return {static_cast<char32_t>((b[0] & 0x0f) << 12 | (b[1] & 0x3f) << 6 | (b[2] & 0x3f)), 3};
+  return {
+      static_cast<char32_t>((b[0] & 0x07) << 18 | (b[1] & 0x3f) << 12 | (b[2] & 0x3f) << 6 | (b[3] & 0x3f)),
+      4};
 }
 
 // The character that ends before `end`; `begin` < `end`.
@@ -50,7 +53,8 @@ inline void append_utf8(std::string& out, char32_t c) {
 enum class Utf8Prefix { character, invalid, incomplete };
 struct Utf8Step {
   Utf8Prefix kind;
-  size_t bytes;  // length of the character, or of the maximal part of an ill-formed one (Unicode 3.9, best practice)
+  size_t
+      bytes;  // length of the character, or of the maximal part of an ill-formed one (Unicode 3.9, best practice)
 };
 Utf8Step next_utf8(std::string_view text);  // text not empty
 

@@ -24,12 +24,16 @@ class Vocabulary {
   // `node` is where the token stands. Throws bad_model when text or id is taken already.
   void add(std::string text, int64_t id, const JsonNode& node) {
     if (id < 0 || id > kLargestId)
-      node.fail("token " + in_quotes(text) + " has id " + std::to_string(id) + ", outside 0 to " + std::to_string(kLargestId));
+      node.fail("token " + in_quotes(text) + " has id " + std::to_string(id) + ", outside 0 to " +
+                std::to_string(kLargestId));
     if (static_cast<int64_t>(texts_.size()) <= id) texts_.resize(id + 1), used_.resize(id + 1);
-    if (used_[id]) node.fail("id " + std::to_string(id) + " belongs to both " + in_quotes(texts_[id]) + " and " + in_quotes(text));
+    if (used_[id])
+      node.fail("id " + std::to_string(id) + " belongs to both " + in_quotes(texts_[id]) + " and " +
+                in_quotes(text));
     const auto [entry, is_new] = ids_.emplace(std::move(text), static_cast<int32_t>(id));
     if (!is_new)
-      node.fail("token " + in_quotes(entry->first) + " has both id " + std::to_string(entry->second) + " and " + std::to_string(id));
+      node.fail("token " + in_quotes(entry->first) + " has both id " + std::to_string(entry->second) +
+                " and " + std::to_string(id));
     texts_[id] = entry->first;
     used_[id] = true;
     ++count_;

@@ -18,7 +18,8 @@ class WordCache {
   Found find(std::string_view word) const {
     if (word.size() > kLongestWord) return {nullptr, 0};
     const Entry& e = entries_[slot_of(word)];
-    if (e.length == word.size() && std::memcmp(e.word, word.data(), word.size()) == 0) return {e.ids, e.count};
+    if (e.length == word.size() && std::memcmp(e.word, word.data(), word.size()) == 0)
+      return {e.ids, e.count};
     return {nullptr, 0};
   }
   void insert(std::string_view word, const int32_t* ids, size_t count) {

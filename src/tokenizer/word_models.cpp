@@ -18,7 +18,8 @@ int32_t id_of_unk(const JsonNode& node, const Vocabulary& vocabulary, const std:
 WordPieceModel::WordPieceModel(const JsonNode& node) : unk_token_(node.string_or("unk_token", "[UNK]")) {
   read_vocabulary(node.child("vocab"), vocabulary_);
   unk_id_ = id_of_unk(node, vocabulary_, unk_token_);
-  if (node.has("max_input_chars_per_word")) most_characters_ = node.integer("max_input_chars_per_word", 0, INT32_MAX);
+  if (node.has("max_input_chars_per_word"))
+    most_characters_ = node.integer("max_input_chars_per_word", 0, INT32_MAX);
   const std::string prefix = node.string_or("continuing_subword_prefix", "##");
   std::vector<ByteTrie::Entry> starting, continuing;
   for (int32_t id = 0; id < vocabulary_.limit(); ++id) {
@@ -33,7 +34,8 @@ WordPieceModel::WordPieceModel(const JsonNode& node) : unk_token_(node.string_or
 
 void WordPieceModel::encode(std::string_view word, ModelScratch&, std::vector<int32_t>& ids) const {
   const size_t before = ids.size();
-  const auto characters = std::count_if(word.begin(), word.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; });
+  const auto characters = std::count_if(
+      word.begin(), word.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; });
   bool known = characters <= most_characters_;
   for (size_t at = 0; known && at < word.size();) {
     const ByteTrie::Found piece = (at == 0 ? starting_ : continuing_).longest(word.substr(at));

@@ -15,7 +15,7 @@ class WordPieceModel : public Model {
  private:
   std::string unk_token_;
   int32_t unk_id_ = -1;
-  int64_t most_characters_ = 100;  // longer words are unknown
+  int64_t most_characters_ = 100;   // longer words are unknown
   ByteTrie starting_, continuing_;  // continuing: behind the prefix, e.g. ##
 };
 
