@@ -18,28 +18,24 @@ OCTAVO_INLINE F32 silu_times(F32 gate, F32 up) {
 
 template <bool kStore, bool kCodes>
 void multiply_row(const SiluMulRow& row) {
+  const auto product_at = [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+    return silu_times(load_lanes(row.gate + i, n), load_lanes(row.up + i, n));
+  };
   F32 amax = zero();
-  int64_t i = 0;
-  for (; i + kLanes <= row.width; i += kLanes) {
-    const F32 product = silu_times(load(row.gate + i), load(row.up + i));
-    if constexpr (kStore) store(row.out + i, product);
-    if constexpr (kCodes) amax = max_magnitude(amax, product);
-  }
-  if (i < row.width) {
-    const Mask m = first_lanes(row.width - i);
-    const F32 product = silu_times(load(row.gate + i, m), load(row.up + i, m));
-    if constexpr (kStore) store(row.out + i, product, m);
-    if constexpr (kCodes) amax = max_magnitude(amax, product);
-  }
+  for_lanes(
+      row.width, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+        const F32 product = product_at(i, n);
+        if constexpr (kStore) store_lanes(row.out + i, product, n);
+        if constexpr (kCodes) amax = max_magnitude(amax, product);
+      });
   if constexpr (kCodes) {
     const Coding coding = coding_of(largest_magnitude(amax));
     *row.scale = coding.scale;
     // The product again: from memory where it was stored (out may lie on gate), recomputed where not.
-    write_codes(row.codes, row.width, coding.inverse, [&](int64_t at, int64_t n) {
-      const Mask m = first_lanes(n);
-      if constexpr (kStore) return load(row.out + at, m);
-      return silu_times(load(row.gate + at, m), load(row.up + at, m));
-    });
+    write_codes(
+        row.codes, row.width, coding.inverse, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+          return kStore ? load_lanes(row.out + i, n) : product_at(i, n);
+        });
   }
 }
 
