@@ -22,9 +22,11 @@ void check_kv(const AttentionFArgs& args) {
   if (kv.head_dim != args.q.dim(2))
     fail_argument(kOp, "kv", fmt::format("has head dimension {}, but q has {}", kv.head_dim, args.q.dim(2)));
   if (kv.heads < 1 || args.q.dim(1) % kv.heads != 0)
-    fail_argument(kOp, "kv", fmt::format("has {} heads, but q has {}; expected a divisor", kv.heads, args.q.dim(1)));
+    fail_argument(kOp, "kv",
+                  fmt::format("has {} heads, but q has {}; expected a divisor", kv.heads, args.q.dim(1)));
   if (kv.dtype == DType::i8 && (!kv.k_scale || !kv.v_scale))
-    fail_argument(kOp, "kv", "is i8 and has no k_scale or v_scale; INT8 needs one fp32 scale per page, head and key");
+    fail_argument(kOp, "kv",
+                  "is i8 and has no k_scale or v_scale; INT8 needs one fp32 scale per page, head and key");
 }
 
 void check_sequences(const AttentionFArgs& args) {
@@ -32,16 +34,23 @@ void check_sequences(const AttentionFArgs& args) {
   const int64_t sequences = args.kv_len.dim(0), capacity = kv.pages_per_sequence * KvView::kPageTokens;
   const int32_t *q_start = args.q_start.as<int32_t>(), *kv_len = args.kv_len.as<int32_t>();
   if (q_start[0] < 0 || q_start[sequences] > args.q.dim(0))
-    fail_argument(kOp, "q_start", fmt::format("runs from {} to {}, but q has {} rows", q_start[0], q_start[sequences], args.q.dim(0)));
+    fail_argument(
+        kOp, "q_start",
+        fmt::format("runs from {} to {}, but q has {} rows", q_start[0], q_start[sequences], args.q.dim(0)));
   for (int64_t b = 0; b < sequences; ++b) {
     if (q_start[b + 1] < q_start[b])
-      fail_argument(kOp, "q_start", fmt::format("falls from {} to {} at sequence {}", q_start[b], q_start[b + 1], b));
+      fail_argument(kOp, "q_start",
+                    fmt::format("falls from {} to {} at sequence {}", q_start[b], q_start[b + 1], b));
     if (kv_len[b] < 0 || kv_len[b] > capacity)
-      fail_argument(kOp, "kv_len", fmt::format("is {} for sequence {}, but the cache holds 0 to {} keys a sequence", kv_len[b], b, capacity));
+      fail_argument(kOp, "kv_len",
+                    fmt::format("is {} for sequence {}, but the cache holds 0 to {} keys a sequence",
+                                kv_len[b], b, capacity));
     if (kv_len[b] > 0 && (!kv.k || !kv.v)) fail_argument(kOp, "kv", "has a null pointer for k or v");
     for (int64_t page = 0; kv.page_table && page * KvView::kPageTokens < kv_len[b]; ++page)
       if (const int32_t entry = kv.page_table[b * kv.pages_per_sequence + page]; entry < 0)
-        fail_argument(kOp, "kv", fmt::format("has page table entry {} for page {} of sequence {}, which holds keys", entry, page, b));
+        fail_argument(kOp, "kv",
+                      fmt::format("has page table entry {} for page {} of sequence {}, which holds keys",
+                                  entry, page, b));
   }
 }
 
@@ -49,7 +58,8 @@ void check(const AttentionFArgs& args) {
   expect_dtype(kOp, "q", args.q, {DType::f32, DType::f16, DType::bf16});
   expect_shape(kOp, "q", args.q, {-1, -1, -1});
   expect_unit_stride(kOp, "q", args.q);
-  if (args.q.dim(1) < 1 || args.q.dim(2) < 1) fail_argument(kOp, "q", fmt::format("is {}, expected at least 1 head of 1 element", args.q.describe()));
+  if (args.q.dim(1) < 1 || args.q.dim(2) < 1)
+    fail_argument(kOp, "q", fmt::format("is {}, expected at least 1 head of 1 element", args.q.describe()));
   check_kv(args);
   expect_dtype(kOp, "out", args.out, {args.q.dtype()});
   expect_shape(kOp, "out", args.out, {args.q.dim(0), args.q.dim(1), args.q.dim(2)});
@@ -64,14 +74,17 @@ void check(const AttentionFArgs& args) {
   expect_dtype(kOp, "q_start", args.q_start, {DType::i32});
   expect_shape(kOp, "q_start", args.q_start, {args.kv_len.dim(0) + 1});
   expect_unit_stride(kOp, "q_start", args.q_start);
-  if (!std::isfinite(args.scale)) fail_argument(kOp, "scale", fmt::format("is {}, expected a finite number", args.scale));
-  if (args.window < 0) fail_argument(kOp, "window", fmt::format("is {}, expected 0 (all keys) or more", args.window));
+  if (!std::isfinite(args.scale))
+    fail_argument(kOp, "scale", fmt::format("is {}, expected a finite number", args.scale));
+  if (args.window < 0)
+    fail_argument(kOp, "window", fmt::format("is {}, expected 0 (all keys) or more", args.window));
   check_sequences(args);
 }
 
 // The scores of one row a thread.
 int64_t reference_workspace_bytes(const Context& ctx, const AttentionFArgs& args) {
-  return attention_threads(ctx) * args.kv.pages_per_sequence * KvView::kPageTokens * static_cast<int64_t>(sizeof(double));
+  return attention_threads(ctx) * args.kv.pages_per_sequence * KvView::kPageTokens *
+         static_cast<int64_t>(sizeof(double));
 }
 
 void run_reference(const Context& ctx, const AttentionFArgs& args) {
@@ -86,8 +99,10 @@ void run_reference(const Context& ctx, const AttentionFArgs& args) {
 
 #if defined(__x86_64__)
 
-constexpr AttentionKernels kAvx2 = {avx2::attention_leaf, avx2::attention_tile, avx2::attention_merge, avx2::attention_finish, 8};
-constexpr AttentionKernels kAvx512 = {avx512::attention_leaf, avx512::attention_tile, avx512::attention_merge, avx512::attention_finish, 16};
+constexpr AttentionKernels kAvx2 = {avx2::attention_leaf, avx2::attention_tile, avx2::attention_merge,
+                                    avx2::attention_finish, 8};
+constexpr AttentionKernels kAvx512 = {avx512::attention_leaf, avx512::attention_tile, avx512::attention_merge,
+                                      avx512::attention_finish, 16};
 
 template <const AttentionKernels& kKernels>
 void run_blocked(const Context& ctx, const AttentionFArgs& args) {
@@ -109,16 +124,20 @@ constexpr VariantTable<AttentionFArgs, 1> kVariants = {{
 #endif
 
 void check_workspace(const Context& ctx, const AttentionFArgs& args) {
-  const int64_t needed = attention_f_workspace_bytes(ctx, args), given = ctx.workspace ? ctx.workspace.numel() * size_of(ctx.workspace.dtype()) : 0;
+  const int64_t needed = attention_f_workspace_bytes(ctx, args),
+                given = ctx.workspace ? ctx.workspace.numel() * size_of(ctx.workspace.dtype()) : 0;
   if (given < needed || !ctx.workspace.data())
-    fail_argument(kOp, "workspace", fmt::format("holds {} bytes, needs {}; allocate attention_f_workspace_bytes()", given, needed));
+    fail_argument(
+        kOp, "workspace",
+        fmt::format("holds {} bytes, needs {}; allocate attention_f_workspace_bytes()", given, needed));
 }
 
 }  // namespace
 
 int64_t attention_f_workspace_bytes(const Context& ctx, const AttentionFArgs& args) {
-  return choose(kVariants, kOp, ctx, args).isa == Isa::reference ? reference_workspace_bytes(ctx, args)
-                                                                 : attention_f_blocked_workspace_bytes(ctx, args);
+  return choose(kVariants, kOp, ctx, args).isa == Isa::reference
+             ? reference_workspace_bytes(ctx, args)
+             : attention_f_blocked_workspace_bytes(ctx, args);
 }
 
 void attention_f(const Context& ctx, const AttentionFArgs& args) {

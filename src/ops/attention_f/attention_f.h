@@ -3,21 +3,22 @@
 // j <= i + Sk - Sq. A fully masked row gives 0 and LSE -inf. LSE is the natural log.
 // An INT8 cache is read as it is: code * scale, the scale folded into the score (K) and into the probability (V).
 #pragma once
-#include "core/kv_view.h"
 #include "core/context.h"
+#include "core/kv_view.h"
 
 namespace octavo {
 
 struct AttentionFArgs {
-  ConstTensor q;           // [T, Hq, D] f32 | f16 | bf16: the queries of all sequences one after the other; any token/head stride
-  KvView kv;               // keys and values of B sequences
-  ConstTensor q_start;     // [B + 1] i32: queries of sequence b are rows q_start[b] .. q_start[b+1]
-  ConstTensor kv_len;      // [B] i32: number of keys of sequence b (Sk), the queries' own keys included
+  ConstTensor
+      q;  // [T, Hq, D] f32 | f16 | bf16: the queries of all sequences one after the other; any token/head stride
+  KvView kv;            // keys and values of B sequences
+  ConstTensor q_start;  // [B + 1] i32: queries of sequence b are rows q_start[b] .. q_start[b+1]
+  ConstTensor kv_len;   // [B] i32: number of keys of sequence b (Sk), the queries' own keys included
   bool causal = true;
-  float scale = 0.0f;      // usually 1 / sqrt(D)
-  int64_t window = 0;      // > 0: query i sees only the last `window` keys up to its own (Mistral); 0: all
-  Tensor out;              // [T, Hq, D], q's dtype; any token/head stride
-  Tensor lse;              // optional: [T, Hq] f32
+  float scale = 0.0f;  // usually 1 / sqrt(D)
+  int64_t window = 0;  // > 0: query i sees only the last `window` keys up to its own (Mistral); 0: all
+  Tensor out;          // [T, Hq, D], q's dtype; any token/head stride
+  Tensor lse;          // optional: [T, Hq] f32
 };
 
 int64_t attention_f_workspace_bytes(const Context& ctx, const AttentionFArgs& args);

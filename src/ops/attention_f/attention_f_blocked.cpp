@@ -16,10 +16,10 @@ namespace octavo {
 namespace {
 
 constexpr int64_t kBlockRows = 32;
-constexpr int64_t kTileRows = 8;        // from this many rows a 16-bit or INT8 leaf is widened to f32 once
-constexpr int64_t kItemsPerThread = 8;  // at most, when blocks are split
-constexpr int64_t kSplitLeaves = 4;     // at least, a power of two
-constexpr int64_t kSmallWork = 1 << 16; // multiply-adds that are not worth waking a thread for
+constexpr int64_t kTileRows = 8;         // from this many rows a 16-bit or INT8 leaf is widened to f32 once
+constexpr int64_t kItemsPerThread = 8;   // at most, when blocks are split
+constexpr int64_t kSplitLeaves = 4;      // at least, a power of two
+constexpr int64_t kSmallWork = 1 << 16;  // multiply-adds that are not worth waking a thread for
 
 struct Layout {
   int64_t group, block_tokens, rows;  // query heads a KV head; tokens and rows a block
@@ -54,7 +54,8 @@ struct Plan {
 
 int64_t blocks_of(const AttentionFArgs& args, const Layout& layout, int64_t sequence) {
   const int32_t* q_start = args.q_start.as<int32_t>();
-  return (q_start[sequence + 1] - q_start[sequence] + layout.block_tokens - 1) / layout.block_tokens * args.kv.heads;
+  return (q_start[sequence + 1] - q_start[sequence] + layout.block_tokens - 1) / layout.block_tokens *
+         args.kv.heads;
 }
 
 Plan make_plan(const Context& ctx, const AttentionFArgs& args, const Layout& layout) {
@@ -74,7 +75,8 @@ Plan make_plan(const Context& ctx, const AttentionFArgs& args, const Layout& lay
 
 VisibleKeys keys_of_token(const AttentionFArgs& args, int64_t sequence, int64_t token) {
   const int32_t* q_start = args.q_start.as<int32_t>();
-  return visible_keys(args, token - q_start[sequence], q_start[sequence + 1] - q_start[sequence], args.kv_len.as<int32_t>()[sequence]);
+  return visible_keys(args, token - q_start[sequence], q_start[sequence + 1] - q_start[sequence],
+                      args.kv_len.as<int32_t>()[sequence]);
 }
 
 Block block_at(const AttentionFArgs& args, const Layout& layout, int64_t index) {
@@ -99,11 +101,10 @@ class SubtreeStack {
       : kernels_(kernels), width_(width), rows_(rows), node_(node), memory_(memory) {}
   float* next() { return memory_ + depth_ * rows_ * node_; }  // [rows][node], written before push()
   void push(int64_t index) {
-    int level = 0;
     ++depth_;
-    for (; index % 2 != 0; index /= 2, ++level)  // a right child ends its parent
-      if (depth_ >= 2 && level_[depth_ - 2] == level) merge_top();
-    level_[depth_ - 1] = level;
+    // A right child ends its parent. NOTE: leaves come without gaps, so what lies below is its sibling, or the part of
+    // the sibling that exists; below the first leaf there is nothing.
+    for (; index % 2 != 0 && depth_ > 1; index /= 2) merge_top();
   }
   const float* root() {  // [rows][node]; null when nothing was pushed
     while (depth_ > 1) merge_top();
@@ -120,12 +121,12 @@ class SubtreeStack {
   int64_t width_, rows_, node_;
   float* memory_;
   int depth_ = 0;
-  int level_[64] = {};
 };
 
 class BlockWalk {
  public:
-  BlockWalk(const AttentionKernels& kernels, const AttentionFArgs& args, const Layout& layout, const Block& block, float* slot)
+  BlockWalk(const AttentionKernels& kernels, const AttentionFArgs& args, const Layout& layout,
+            const Block& block, float* slot)
       : kernels_(kernels), args_(args), layout_(layout), block_(block) {
     width_ = round_up(args.kv.head_dim, kernels.lanes);
     rows_ = block.tokens * layout.group;
@@ -155,19 +156,23 @@ class BlockWalk {
     for (int64_t r = 0; r < rows_; ++r) {
       const float* node = root ? root + r * layout_.node : nullptr;
       float* row = q_ + r * layout_.pitch;  // q is no longer needed
-      if (node) kernels_.finish(row, node, width_);
-      else std::fill(row, row + args_.kv.head_dim, 0.0f);
+      if (node)
+        kernels_.finish(row, node, width_);
+      else
+        std::fill(row, row + args_.kv.head_dim, 0.0f);
       store_row(row, element(args_.out, r));
       if (args_.lse)
-        args_.lse.as<float>()[element(args_.lse, r)] =
-            node && node[2] != 0.0f && node[1] != 0.0f ? node[0] + std::log(node[1]) : -std::numeric_limits<float>::infinity();
+        args_.lse.as<float>()[element(args_.lse, r)] = node && node[2] != 0.0f && node[1] != 0.0f
+                                                           ? node[0] + std::log(node[1])
+                                                           : -std::numeric_limits<float>::infinity();
     }
   }
 
  private:
   // Row r of the block is token r / group, query head r % group of the KV head's group.
   int64_t element(const ConstTensor& t, int64_t r) const {
-    return (block_.token + r / layout_.group) * t.stride(0) + (block_.head * layout_.group + r % layout_.group) * t.stride(1);
+    return (block_.token + r / layout_.group) * t.stride(0) +
+           (block_.head * layout_.group + r % layout_.group) * t.stride(1);
   }
 
   void load_q() const {
@@ -179,7 +184,8 @@ class BlockWalk {
         std::memcpy(to, args_.q.as<float>() + from, static_cast<size_t>(d) * sizeof(float));
       else
         for (int64_t i = 0; i < d; ++i)
-          to[i] = args_.q.dtype() == DType::f16 ? to_float(args_.q.as<F16>()[from + i]) : to_float(args_.q.as<BF16>()[from + i]);
+          to[i] = args_.q.dtype() == DType::f16 ? to_float(args_.q.as<F16>()[from + i])
+                                                : to_float(args_.q.as<BF16>()[from + i]);
       std::fill(to + d, to + layout_.pitch, 0.0f);
     }
   }
@@ -202,10 +208,13 @@ class BlockWalk {
       const VisibleKeys keys = keys_of_token(args_, block_.sequence, block_.token + r / layout_.group);
       first_[r] = static_cast<int32_t>(std::clamp<int64_t>(keys.first - base, 0, kLeafKeys));
       end_[r] = static_cast<int32_t>(std::clamp<int64_t>(keys.end - base, 0, kLeafKeys));
-      if (first_[r] < end_[r]) lowest = std::min<int64_t>(lowest, first_[r]), highest = std::max<int64_t>(highest, end_[r]);
+      if (first_[r] < end_[r])
+        lowest = std::min<int64_t>(lowest, first_[r]), highest = std::max<int64_t>(highest, end_[r]);
     }
     const int64_t slot = kv.offset(block_.sequence, block_.head, base) * size_of(kv.dtype);
-    const int64_t next = index + 1 < block_.leaf_end ? kv.offset(block_.sequence, block_.head, base + kLeafKeys) * size_of(kv.dtype) : slot;
+    const int64_t next = index + 1 < block_.leaf_end
+                             ? kv.offset(block_.sequence, block_.head, base + kLeafKeys) * size_of(kv.dtype)
+                             : slot;
     const int64_t scales = kv.dtype == DType::i8 ? kv.scale_offset(block_.sequence, block_.head, base) : 0;
     AttentionLeaf leaf{};
     leaf.element = element_of(kv.dtype);
@@ -224,7 +233,8 @@ class BlockWalk {
   }
 
   void widen(AttentionLeaf& leaf, int64_t first, int64_t end) const {
-    AttentionTile tile{leaf.element, leaf.k, leaf.token_stride, args_.kv.head_dim, first, end, k_tile_, layout_.pitch};
+    AttentionTile tile{leaf.element, leaf.k, leaf.token_stride, args_.kv.head_dim,
+                       first,        end,    k_tile_,           layout_.pitch};
     kernels_.tile(tile);
     tile.from = leaf.v, tile.to = v_tile_;
     kernels_.tile(tile);
@@ -234,14 +244,17 @@ class BlockWalk {
   }
 
   static KvElement element_of(DType dtype) {
-    return dtype == DType::f32 ? KvElement::f32 : dtype == DType::f16 ? KvElement::f16 : dtype == DType::bf16 ? KvElement::bf16 : KvElement::i8;
+    return dtype == DType::f32    ? KvElement::f32
+           : dtype == DType::f16  ? KvElement::f16
+           : dtype == DType::bf16 ? KvElement::bf16
+                                  : KvElement::i8;
   }
 
   const AttentionKernels& kernels_;
   const AttentionFArgs& args_;
   const Layout& layout_;
   const Block& block_;
-  int64_t width_, rows_;  // D in whole vectors; rows of this block
+  int64_t width_, rows_;                   // D in whole vectors; rows of this block
   float *q_, *k_tile_, *v_tile_, *nodes_;  // [rows][pitch], [64][pitch], [64][pitch], [depth][rows][node]
   int32_t *first_, *end_;                  // [rows]
 };
@@ -269,15 +282,21 @@ void attention_f_blocked(const Context& caller, const AttentionFArgs& args, cons
   auto* memory = reinterpret_cast<float*>(round_up(reinterpret_cast<int64_t>(ctx.workspace.data()), 64));
   float* partials = memory + attention_threads(ctx) * layout.slot;  // [block][split][rows][node]
   const auto slot_memory = [&](int64_t slot) { return memory + slot * layout.slot; };
-  const auto partial = [&](int64_t block, int64_t split) { return partials + (block * plan.splits + split) * layout.rows * layout.node; };
+  const auto partial = [&](int64_t block, int64_t split) {
+    return partials + (block * plan.splits + split) * layout.rows * layout.node;
+  };
 
   attention_items(ctx, plan.blocks * plan.splits, [&](int64_t slot, int64_t item) {
     const int64_t index = item / plan.splits, split = item % plan.splits;
     const Block block = block_at(args, layout, index);
     const BlockWalk walk(kernels, args, layout, block, slot_memory(slot));
-    const float* root = walk.walk(split << plan.level, plan.level == 62 ? block.leaf_end : (split + 1) << plan.level);
-    if (plan.splits == 1) walk.store_rows(root);
-    else if (root) std::memcpy(partial(index, split), root, static_cast<size_t>(walk.rows() * layout.node) * sizeof(float));
+    const float* root =
+        walk.walk(split << plan.level, plan.level == 62 ? block.leaf_end : (split + 1) << plan.level);
+    if (plan.splits == 1)
+      walk.store_rows(root);
+    else if (root)
+      std::memcpy(partial(index, split), root,
+                  static_cast<size_t>(walk.rows() * layout.node) * sizeof(float));
   });
   if (plan.splits == 1) return;
 
@@ -286,7 +305,8 @@ void attention_f_blocked(const Context& caller, const AttentionFArgs& args, cons
     const BlockWalk walk(kernels, args, layout, block, slot_memory(slot));
     SubtreeStack subtrees = walk.stack();
     for (int64_t split = block.leaf_first >> plan.level; split << plan.level < block.leaf_end; ++split) {
-      std::memcpy(subtrees.next(), partial(index, split), static_cast<size_t>(walk.rows() * layout.node) * sizeof(float));
+      std::memcpy(subtrees.next(), partial(index, split),
+                  static_cast<size_t>(walk.rows() * layout.node) * sizeof(float));
       subtrees.push(split);
     }
     walk.store_rows(subtrees.root());

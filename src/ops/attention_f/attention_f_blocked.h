@@ -27,10 +27,12 @@ inline int attention_threads(const Context& ctx) { return ctx.pool ? ctx.pool->t
 template <class Body>
 void attention_items(const Context& ctx, int64_t items, Body&& body) {
   std::atomic<int64_t> next{0};
-  parallel_for(ctx.pool, std::min<int64_t>(attention_threads(ctx), items), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t slot = begin; slot < end; ++slot)
-      for (int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < items;) body(slot, item);
-  });
+  parallel_for(ctx.pool, std::min<int64_t>(attention_threads(ctx), items), 1,
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t slot = begin; slot < end; ++slot)
+                   for (int64_t item; (item = next.fetch_add(1, std::memory_order_relaxed)) < items;)
+                     body(slot, item);
+               });
 }
 
 }  // namespace octavo

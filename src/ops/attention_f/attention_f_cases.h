@@ -32,9 +32,11 @@ struct AttentionShape {
 
 inline std::string name_of(const AttentionShape& s) {
   std::string lengths;
-  for (size_t b = 0; b < s.queries.size(); ++b) lengths += fmt::format("{}{}_{}", b ? "+" : "", s.queries[b], s.keys[b]);
-  std::string name = fmt::format("{}x{}x{}x{}x{}/{}/q_{}/kv_{}", s.queries.size(), s.q_heads, s.kv_heads, lengths, s.head_dim,
-                                 s.causal ? "causal" : "full", name_of(s.q), name_of(s.kv));
+  for (size_t b = 0; b < s.queries.size(); ++b)
+    lengths += fmt::format("{}{}_{}", b ? "+" : "", s.queries[b], s.keys[b]);
+  std::string name =
+      fmt::format("{}x{}x{}x{}x{}/{}/q_{}/kv_{}", s.queries.size(), s.q_heads, s.kv_heads, lengths,
+                  s.head_dim, s.causal ? "causal" : "full", name_of(s.q), name_of(s.kv));
   if (s.window) name += fmt::format("/window{}", s.window);
   if (!s.paged) name += "/dense";
   if (!s.lse) name += "/no_lse";
@@ -56,7 +58,8 @@ inline harness::OpCase attention_case(const AttentionShape& s, std::string why, 
   const auto starts = [s](harness::HostTensor& t, uint64_t) {
     double at = 0;
     t.set(0, 0);
-    for (size_t b = 0; b < s.queries.size(); ++b) t.set(static_cast<int64_t>(b) + 1, at += static_cast<double>(s.queries[b]));
+    for (size_t b = 0; b < s.queries.size(); ++b)
+      t.set(static_cast<int64_t>(b) + 1, at += static_cast<double>(s.queries[b]));
   };
   const auto lengths = [s](harness::HostTensor& t, uint64_t) {
     for (size_t b = 0; b < s.keys.size(); ++b) t.set(static_cast<int64_t>(b), static_cast<double>(s.keys[b]));
@@ -96,13 +99,15 @@ inline harness::OpCase attention_case(const AttentionShape& s, std::string why, 
     if (ctx.backend != Backend::cpu || ctx.workspace) return attention_f(ctx, a);
     Context with = ctx;
     const Buffer scratch(attention_f_workspace_bytes(ctx, a) + 1);
-    std::memset(scratch.data(), 0xff, static_cast<size_t>(scratch.bytes()));  // NaN: what a call leaves must not matter
+    std::memset(scratch.data(), 0xff,
+                static_cast<size_t>(scratch.bytes()));  // NaN: what a call leaves must not matter
     with.workspace = Tensor(scratch.data(), DType::u8, {scratch.bytes()});
     attention_f(with, a);
   };
   c.reference = [args_of](harness::CaseTensors t) { attention_f_ref<double>(args_of(t)); };
   c.plain = [args_of](harness::CaseTensors t) { attention_f_ref<float>(args_of(t)); };
-  c.bytes = 2 * keys * s.kv_heads * (s.head_dim * size_of(s.kv) + (codes ? 4 : 0)) + 2 * tokens * s.q_heads * s.head_dim * size_of(s.q);
+  c.bytes = 2 * keys * s.kv_heads * (s.head_dim * size_of(s.kv) + (codes ? 4 : 0)) +
+            2 * tokens * s.q_heads * s.head_dim * size_of(s.q);
   c.ops = 4 * pairs * s.q_heads * s.head_dim;
   return c;
 }
@@ -112,42 +117,57 @@ inline std::vector<harness::OpCase> attention_f_cases() {
   const auto add = [&](const AttentionShape& s, const char* why) { cases.push_back(attention_case(s, why)); };
   for (int64_t keys : {1, 2, 63, 64, 65, 127, 128, 129, 1000})
     add({.queries = {1}, .keys = {keys}}, "decode: one query, key counts around the 64-key leaf");
-  for (int64_t n : {2, 3, 7, 16, 17, 63, 64, 65, 130}) add({.queries = {n}, .keys = {n}}, "prefill: the causal diagonal in every phase of block and leaf");
+  for (int64_t n : {2, 3, 7, 16, 17, 63, 64, 65, 130})
+    add({.queries = {n}, .keys = {n}}, "prefill: the causal diagonal in every phase of block and leaf");
   for (int64_t d : {1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 40, 72, 80, 96, 112, 128, 160, 192, 256, 257})
-    add({.queries = {5}, .keys = {70}, .head_dim = d}, "head dimensions: whole vectors, tails of every kind, above 256");
+    add({.queries = {5}, .keys = {70}, .head_dim = d},
+        "head dimensions: whole vectors, tails of every kind, above 256");
   for (auto [hq, hkv] : {std::pair{1, 1}, {2, 1}, {3, 1}, {4, 4}, {6, 2}, {7, 1}, {12, 4}, {32, 8}, {71, 1}})
-    add({.queries = {3}, .keys = {100}, .q_heads = hq, .kv_heads = hkv, .head_dim = 32}, "query groups of every register block, and one above a block (MQA of 71)");
+    add({.queries = {3}, .keys = {100}, .q_heads = hq, .kv_heads = hkv, .head_dim = 32},
+        "query groups of every register block, and one above a block (MQA of 71)");
   for (DType kv : {DType::f32, DType::f16, DType::bf16, DType::i8})
     for (DType q : {DType::f32, DType::f16, DType::bf16}) {
       add({.queries = {1}, .keys = {200}, .q = q, .kv = kv}, "decode of every pair of dtypes");
-      add({.queries = {21}, .keys = {90}, .q = q, .kv = kv}, "a chunk of a prompt, every pair of dtypes: leaves widened to f32");
+      add({.queries = {21}, .keys = {90}, .q = q, .kv = kv},
+          "a chunk of a prompt, every pair of dtypes: leaves widened to f32");
       add({.queries = {3}, .keys = {90}, .head_dim = 20, .q = q, .kv = kv}, "a tail in every pair of dtypes");
     }
   for (bool causal : {true, false}) {
-    add({.queries = {5}, .keys = {3}, .causal = causal}, "Sq > Sk: causal, the first rows see nothing and give 0 and -inf");
+    add({.queries = {5}, .keys = {3}, .causal = causal},
+        "Sq > Sk: causal, the first rows see nothing and give 0 and -inf");
     add({.queries = {3}, .keys = {0}, .causal = causal}, "no keys: 0 and -inf");
     add({.queries = {70}, .keys = {70}, .causal = causal, .paged = false}, "no page table");
     add({.queries = {40}, .keys = {300}, .causal = causal}, "Sq < Sk: bottom-right aligned");
-    add({.queries = {4, 1, 0, 33, 2}, .keys = {4, 129, 10, 100, 0}, .causal = causal}, "variable lengths, one sequence without queries, one without keys");
+    add({.queries = {4, 1, 0, 33, 2}, .keys = {4, 129, 10, 100, 0}, .causal = causal},
+        "variable lengths, one sequence without queries, one without keys");
   }
   for (int64_t window : {1, 2, 63, 64, 65, 100, 1000}) {
     add({.queries = {9}, .keys = {260}, .window = window}, "sliding window against leaf borders");
     add({.queries = {150}, .keys = {150}, .window = window}, "sliding window in a prompt");
   }
-  add({.queries = {1}, .keys = {3000}, .kv = DType::i8, .window = 1000}, "a window that starts inside a subtree");
-  add({.queries = {4}, .keys = {150}, .causal = false, .window = 70}, "window without causal: a lower end only");
+  add({.queries = {1}, .keys = {3000}, .kv = DType::i8, .window = 1000},
+      "a window that starts inside a subtree");
+  add({.queries = {4}, .keys = {150}, .causal = false, .window = 70},
+      "window without causal: a lower end only");
   add({.queries = {9}, .keys = {80}, .lse = false, .pitch = 77}, "pitched q and out, no LSE");
   add({.queries = {9}, .keys = {80}, .q = DType::f16, .pitch = 67}, "pitched 16-bit q and out");
-  add({.queries = {1, 1, 1}, .keys = {4097, 513, 64}, .q_heads = 8, .kv_heads = 1}, "splits of unequal sequences");
+  add({.queries = {1, 1, 1}, .keys = {4097, 513, 64}, .q_heads = 8, .kv_heads = 1},
+      "splits of unequal sequences");
 
-  const auto bench = [&](const AttentionShape& s, const char* why) { cases.push_back(attention_case(s, why, true)); };
+  const auto bench = [&](const AttentionShape& s, const char* why) {
+    cases.push_back(attention_case(s, why, true));
+  };
   for (DType kv : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
-    bench({.queries = {1}, .keys = {4096}, .q_heads = 32, .kv_heads = 8, .head_dim = 64, .kv = kv}, "Llama-3.2-1B decode at 4k");
-    bench({.queries = {1}, .keys = {4096}, .q_heads = 32, .kv_heads = 8, .head_dim = 128, .kv = kv}, "Llama-3.1-8B decode at 4k");
-    bench({.queries = {1}, .keys = {512}, .q_heads = 8, .kv_heads = 4, .head_dim = 48, .kv = kv}, "a small model, mid context");
+    bench({.queries = {1}, .keys = {4096}, .q_heads = 32, .kv_heads = 8, .head_dim = 64, .kv = kv},
+          "Llama-3.2-1B decode at 4k");
+    bench({.queries = {1}, .keys = {4096}, .q_heads = 32, .kv_heads = 8, .head_dim = 128, .kv = kv},
+          "Llama-3.1-8B decode at 4k");
+    bench({.queries = {1}, .keys = {512}, .q_heads = 8, .kv_heads = 4, .head_dim = 48, .kv = kv},
+          "a small model, mid context");
   }
   for (DType kv : {DType::f32, DType::i8})
-    bench({.queries = {256}, .keys = {512}, .q_heads = 32, .kv_heads = 8, .head_dim = 64, .kv = kv}, "Llama-3.2-1B, a chunk of a prompt");
+    bench({.queries = {256}, .keys = {512}, .q_heads = 32, .kv_heads = 8, .head_dim = 64, .kv = kv},
+          "Llama-3.2-1B, a chunk of a prompt");
   return cases;
 }
 

@@ -32,7 +32,8 @@ void store(const Tensor& t, int64_t i, Real value) {
 }  // namespace
 
 VisibleKeys visible_keys(const AttentionFArgs& args, int64_t i, int64_t sq, int64_t sk) {
-  const int64_t own = i + sk - sq;  // bottom-right aligned: the last query sees the last key; negative: sees nothing
+  const int64_t own =
+      i + sk - sq;  // bottom-right aligned: the last query sees the last key; negative: sees nothing
   const int64_t end = args.causal ? own + 1 : sk;
   const int64_t first = args.window > 0 ? own + 1 - args.window : 0;
   return {std::max<int64_t>(first, 0), std::clamp<int64_t>(end, 0, sk)};
@@ -43,7 +44,8 @@ void attention_f_ref_row(const AttentionFArgs& args, int64_t b, int64_t t, int64
   const KvView& kv = args.kv;
   const int32_t* q_start = args.q_start.as<int32_t>();
   const int64_t head = h / (args.q.dim(1) / kv.heads);
-  const auto [first, end] = visible_keys(args, t - q_start[b], q_start[b + 1] - q_start[b], args.kv_len.as<int32_t>()[b]);
+  const auto [first, end] =
+      visible_keys(args, t - q_start[b], q_start[b + 1] - q_start[b], args.kv_len.as<int32_t>()[b]);
   const auto scale_of = [&](const float* scales, int64_t j) {
     return kv.dtype == DType::i8 ? static_cast<Real>(scales[kv.scale_offset(b, head, j)]) : Real{1};
   };
@@ -53,7 +55,8 @@ void attention_f_ref_row(const AttentionFArgs& args, int64_t b, int64_t t, int64
   for (int64_t j = first; j < end; ++j) {
     const int64_t k = kv.offset(b, head, j);
     Real dot = 0;
-    for (int64_t d = 0; d < kv.head_dim; ++d) dot += load<Real>(args.q.dtype(), args.q.data(), q + d) * load<Real>(kv.dtype, kv.k, k + d);
+    for (int64_t d = 0; d < kv.head_dim; ++d)
+      dot += load<Real>(args.q.dtype(), args.q.data(), q + d) * load<Real>(kv.dtype, kv.k, k + d);
     scores[j] = dot * static_cast<Real>(args.scale) * scale_of(kv.k_scale, j);
     if (scores[j] > top) top = scores[j];
   }
@@ -69,7 +72,8 @@ void attention_f_ref_row(const AttentionFArgs& args, int64_t b, int64_t t, int64
       sum += scores[j] * scale_of(kv.v_scale, j) * load<Real>(kv.dtype, kv.v, kv.offset(b, head, j) + d);
     store<Real>(args.out, out + d, total == 0 ? Real{0} : sum / total);
   }
-  if (args.lse) store<Real>(args.lse, t * args.lse.stride(0) + h * args.lse.stride(1), shift + std::log(total));
+  if (args.lse)
+    store<Real>(args.lse, t * args.lse.stride(0) + h * args.lse.stride(1), shift + std::log(total));
 }
 
 template <class Real>

@@ -53,13 +53,15 @@ OCTAVO_INLINE void lane_sums(const F32 (&acc)[8], float (&sums)[8]) {
   const __m256 s45 = _mm256_hadd_ps(halves_added(acc[4]), halves_added(acc[5]));
   const __m256 s67 = _mm256_hadd_ps(halves_added(acc[6]), halves_added(acc[7]));
   const __m256 s0123 = _mm256_hadd_ps(s01, s23), s4567 = _mm256_hadd_ps(s45, s67);
-  const __m256 low = _mm256_permute2f128_ps(s0123, s4567, 0x20), high = _mm256_permute2f128_ps(s0123, s4567, 0x31);
+  const __m256 low = _mm256_permute2f128_ps(s0123, s4567, 0x20),
+               high = _mm256_permute2f128_ps(s0123, s4567, 0x31);
   _mm256_storeu_ps(sums, _mm256_add_ps(low, high));
 }
 
 // scores[r][j] = q[row + r] . k[j] for keys first <= j < end, R rows and 8 / R keys at a time.
 template <KvElement kElement, int R>
-OCTAVO_INLINE void score_rows(const AttentionLeaf& leaf, int64_t row, int64_t first, int64_t end, float (*scores)[kScorePitch]) {
+OCTAVO_INLINE void score_rows(const AttentionLeaf& leaf, int64_t row, int64_t first, int64_t end,
+                              float (*scores)[kScorePitch]) {
   constexpr int C = 8 / R;
   const float* q = leaf.q + row * leaf.q_pitch;
   for (int64_t j = first; j < end; j += C) {
@@ -89,7 +91,8 @@ OCTAVO_INLINE void score_rows(const AttentionLeaf& leaf, int64_t row, int64_t fi
 }
 
 // Scores of one row become probabilities relative to the leaf's maximum; writes m, l and `used` of the node.
-OCTAVO_INLINE void softmax_row(const AttentionLeaf& leaf, int64_t row, float* s, const float* factor, float* node) {
+OCTAVO_INLINE void softmax_row(const AttentionLeaf& leaf, int64_t row, float* s, const float* factor,
+                               float* node) {
   const int64_t first = leaf.first[row], end = leaf.end[row];
   node[2] = first < end ? 1.0f : 0.0f;
   if (first >= end) return;
@@ -97,7 +100,8 @@ OCTAVO_INLINE void softmax_row(const AttentionLeaf& leaf, int64_t row, float* s,
   for (int64_t j = 0; j < first; ++j) s[j] = kMinusInf;
   for (int64_t j = end; j < kLeafKeys; ++j) s[j] = kMinusInf;
   F32 top = set1(kMinusInf);
-  for (int64_t j = 0; j < kLeafKeys; j += kLanes) top = max(load(s + j), top);  // NOTE: a NaN score leaves top alone
+  for (int64_t j = 0; j < kLeafKeys; j += kLanes)
+    top = max(load(s + j), top);  // NOTE: a NaN score leaves top alone
   const float m = largest(top);
   const F32 shift = set1(m == kMinusInf ? 0.0f : m);  // all -inf: exp(-inf - 0) = 0, and a NaN stays NaN
   F32 total = zero();
@@ -112,7 +116,8 @@ OCTAVO_INLINE void softmax_row(const AttentionLeaf& leaf, int64_t row, float* s,
 
 // o[r][d .. d + N vectors] = sum over keys of p[r][j] v[j], keys in order.
 template <KvElement kElement, int R, int N>
-OCTAVO_INLINE void weigh_columns(const AttentionLeaf& leaf, int64_t row, int64_t d, const float (*p)[kScorePitch]) {
+OCTAVO_INLINE void weigh_columns(const AttentionLeaf& leaf, int64_t row, int64_t d,
+                                 const float (*p)[kScorePitch]) {
   F32 acc[R * N];
 #pragma GCC unroll 8
   for (int i = 0; i < R * N; ++i) acc[i] = zero();
@@ -158,7 +163,8 @@ OCTAVO_INLINE void leaf_rows(const AttentionLeaf& leaf, int64_t row, const float
   }
   float scores[R][kScorePitch];
   score_rows<kElement, R>(leaf, row, first, end, scores);
-  for (int r = 0; r < R; ++r) softmax_row(leaf, row + r, scores[r], factor, leaf.nodes + (row + r) * leaf.node_stride);
+  for (int r = 0; r < R; ++r)
+    softmax_row(leaf, row + r, scores[r], factor, leaf.nodes + (row + r) * leaf.node_stride);
   if (first >= end) return;
   if (same) return weigh_rows<kElement, R>(leaf, row, scores);
   // NOTE: rows on the causal diagonal go one by one: 0 * v of a key that a row must not see is NaN where v is.
@@ -183,11 +189,13 @@ void tile_of(const AttentionTile& tile) {
     float* to = tile.to + j * tile.pitch;
     const int64_t from = j * tile.token_stride;
     int64_t d = 0;
-    for (; d + kLanes <= tile.head_dim; d += kLanes) store(to + d, load_element<kElement>(tile.from, from + d));
+    for (; d + kLanes <= tile.head_dim; d += kLanes)
+      store(to + d, load_element<kElement>(tile.from, from + d));
     if (d < tile.head_dim) {  // the tail is staged: nothing past the row is read
       float staged[kLanes] = {};
       constexpr int64_t kBytes = kElement == KvElement::f32 ? 4 : kElement == KvElement::i8 ? 1 : 2;
-      __builtin_memcpy(staged, static_cast<const uint8_t*>(tile.from) + (from + d) * kBytes, static_cast<size_t>((tile.head_dim - d) * kBytes));
+      __builtin_memcpy(staged, static_cast<const uint8_t*>(tile.from) + (from + d) * kBytes,
+                       static_cast<size_t>((tile.head_dim - d) * kBytes));
       store(to + d, load_element<kElement>(staged, 0));
       d += kLanes;
     }
@@ -230,13 +238,15 @@ void attention_merge(float* left, const float* right, int64_t width) {
   left[1] = first_lane(fma(wr, set1(right[1]), mul(wl, set1(left[1]))));
   left[0] = m;
   float* o = left + kNodeHeader;
-  for (int64_t d = 0; d < width; d += kLanes) store(o + d, fma(wr, load(right + kNodeHeader + d), mul(wl, load(o + d))));
+  for (int64_t d = 0; d < width; d += kLanes)
+    store(o + d, fma(wr, load(right + kNodeHeader + d), mul(wl, load(o + d))));
 }
 
 void attention_finish(float* out, const float* node, int64_t width) {
   const bool empty = node[2] == 0.0f || node[1] == 0.0f;
   const F32 total = set1(node[1]);
-  for (int64_t d = 0; d < width; d += kLanes) store(out + d, empty ? zero() : div(load(node + kNodeHeader + d), total));
+  for (int64_t d = 0; d < width; d += kLanes)
+    store(out + d, empty ? zero() : div(load(node + kNodeHeader + d), total));
 }
 
 }  // namespace octavo::OCTAVO_ISA

@@ -15,16 +15,16 @@ enum class KvElement : int { f32, f16, bf16, i8 };
 
 struct AttentionLeaf {
   KvElement element;
-  const void* k;         // [64][width] at token_stride elements; keys that no row sees are not read
-  const void* v;         // same
-  const void* next_k;    // k of the leaf that comes next, to be prefetched; null: none, or not worth it
+  const void* k;       // [64][width] at token_stride elements; keys that no row sees are not read
+  const void* v;       // same
+  const void* next_k;  // k of the leaf that comes next, to be prefetched; null: none, or not worth it
   int64_t token_stride;
   int64_t width;         // elements of a row to work on: D, or D rounded up where a tile pads it with zeros
   const float* k_scale;  // [64], i8 only
   const float* v_scale;  // [64], i8 only
   float scale;
   int64_t rows;
-  const float* q;        // [rows][q_pitch], zero behind D
+  const float* q;  // [rows][q_pitch], zero behind D
   int64_t q_pitch;
   const int32_t* first;  // [rows] keys first..end-1 of the leaf are visible; first >= end: none
   const int32_t* end;    // [rows]
@@ -35,11 +35,11 @@ struct AttentionLeaf {
 // Keys first..end-1 of a leaf as f32 rows of `pitch`, zero behind D.
 struct AttentionTile {
   KvElement element;
-  const void* from;      // [64][D] at token_stride elements
+  const void* from;  // [64][D] at token_stride elements
   int64_t token_stride;
-  int64_t head_dim;      // D
+  int64_t head_dim;  // D
   int64_t first, end;
-  float* to;             // [64][pitch]
+  float* to;  // [64][pitch]
   int64_t pitch;
 };
 
@@ -47,5 +47,7 @@ struct AttentionTile {
 
 OCTAVO_PER_ISA(void attention_leaf(const AttentionLeaf& leaf))
 OCTAVO_PER_ISA(void attention_tile(const AttentionTile& tile))
-OCTAVO_PER_ISA(void attention_merge(float* left, const float* right, int64_t width))  // left := left and right
-OCTAVO_PER_ISA(void attention_finish(float* out, const float* node, int64_t width))   // out = o / l; 0 where l == 0
+OCTAVO_PER_ISA(void attention_merge(float* left, const float* right,
+                                    int64_t width))  // left := left and right
+OCTAVO_PER_ISA(void attention_finish(float* out, const float* node,
+                                     int64_t width))  // out = o / l; 0 where l == 0

@@ -24,8 +24,12 @@ struct Setting {
   int64_t sequences, pages, q_heads, kv_heads, head_dim;
   HostTensor q, k, v, k_scale, v_scale, table, q_start, kv_len, out, lse;
 
-  Setting(std::vector<int64_t> queries, std::vector<int64_t> keys, int64_t q_heads_, int64_t kv_heads_, int64_t head_dim_, DType kv)
-      : sequences(static_cast<int64_t>(keys.size())), q_heads(q_heads_), kv_heads(kv_heads_), head_dim(head_dim_) {
+  Setting(std::vector<int64_t> queries, std::vector<int64_t> keys, int64_t q_heads_, int64_t kv_heads_,
+          int64_t head_dim_, DType kv)
+      : sequences(static_cast<int64_t>(keys.size())),
+        q_heads(q_heads_),
+        kv_heads(kv_heads_),
+        head_dim(head_dim_) {
     int64_t tokens = 0, longest = 0;
     for (int64_t n : queries) tokens += n;
     for (int64_t n : keys) longest = std::max(longest, n);
@@ -33,12 +37,15 @@ struct Setting {
     const int64_t pool = sequences * pages;
     q = HostTensor(DType::f32, {tokens, q_heads, head_dim}), q.fill_normal(1);
     k = HostTensor(kv, {pool, kv_heads, 64, head_dim}), v = HostTensor(kv, {pool, kv_heads, 64, head_dim});
-    if (kv == DType::i8) k.fill_codes(2), v.fill_codes(3);
-    else k.fill_normal(2), v.fill_normal(3);
+    if (kv == DType::i8)
+      k.fill_codes(2), v.fill_codes(3);
+    else
+      k.fill_normal(2), v.fill_normal(3);
     k_scale = HostTensor(DType::f32, {pool, kv_heads, 64}), k_scale.fill_uniform(4, 0.005, 0.02);
     v_scale = HostTensor(DType::f32, {pool, kv_heads, 64}), v_scale.fill_uniform(5, 0.005, 0.02);
     table = HostTensor(DType::i32, {pool}), shuffled_pages(table, 0);
-    out = HostTensor(DType::f32, {tokens, q_heads, head_dim}), lse = HostTensor(DType::f32, {tokens, q_heads});
+    out = HostTensor(DType::f32, {tokens, q_heads, head_dim}),
+    lse = HostTensor(DType::f32, {tokens, q_heads});
     q_start = HostTensor(DType::i32, {sequences + 1}), kv_len = HostTensor(DType::i32, {sequences});
     set_lengths(queries, keys);
   }
@@ -52,7 +59,8 @@ struct Setting {
   }
   AttentionFArgs args() {
     AttentionFArgs a;
-    a.q = q.view(), a.out = out.view(), a.lse = lse.view(), a.q_start = q_start.view(), a.kv_len = kv_len.view();
+    a.q = q.view(), a.out = out.view(), a.lse = lse.view(), a.q_start = q_start.view(),
+    a.kv_len = kv_len.view();
     a.kv = KvView::paged(k.dtype(), k.as<void>(), v.as<void>(), kv_heads, head_dim, pages);
     a.kv.k_scale = k_scale.as<float>(), a.kv.v_scale = v_scale.as<float>();
     a.kv.page_table = table.as<int32_t>();
@@ -92,7 +100,8 @@ TEST_P(AttentionF, SameBitsForEveryNumberOfThreads) {
           a.window = window;
           run(ctx, a);
           if (first.empty()) first = result(*s);
-          EXPECT_EQ(result(*s), first) << threads << " threads, cache " << name_of(kv) << ", window " << window;
+          EXPECT_EQ(result(*s), first)
+              << threads << " threads, cache " << name_of(kv) << ", window " << window;
         }
       }
     }
@@ -101,7 +110,8 @@ TEST_P(AttentionF, SameBitsForEveryNumberOfThreads) {
 TEST_P(AttentionF, APromptInChunksGivesTheBitsOfOneCall) {
   constexpr int64_t kPrompt = 150;
   for (DType kv : kCaches) {
-    if (GetParam() == Isa::reference && kv != DType::i8) continue;  // its rows do not know of each other, and it is slow
+    if (GetParam() == Isa::reference && kv != DType::i8)
+      continue;  // its rows do not know of each other, and it is slow
     for (int64_t heads : {1, 2, 4, 8})
       for (int64_t window : {0, 70}) {
         Setting whole({kPrompt}, {kPrompt}, heads, heads > 4 ? 2 : 1, heads == 2 ? 20 : 64, kv);
@@ -115,13 +125,16 @@ TEST_P(AttentionF, APromptInChunksGivesTheBitsOfOneCall) {
             const int64_t n = std::min(chunk, kPrompt - at);
             whole.set_lengths({n}, {at + n});
             AttentionFArgs part = all;
-            part.q = ConstTensor(whole.q.as<float>() + at * heads * whole.head_dim, DType::f32, {n, heads, whole.head_dim});
-            part.out = Tensor(whole.out.as<float>() + at * heads * whole.head_dim, DType::f32, {n, heads, whole.head_dim});
+            part.q = ConstTensor(whole.q.as<float>() + at * heads * whole.head_dim, DType::f32,
+                                 {n, heads, whole.head_dim});
+            part.out = Tensor(whole.out.as<float>() + at * heads * whole.head_dim, DType::f32,
+                              {n, heads, whole.head_dim});
             part.lse = Tensor(whole.lse.as<float>() + at * heads, DType::f32, {n, heads});
             run(ctx, part);
           }
           whole.set_lengths({kPrompt}, {kPrompt});
-          EXPECT_EQ(result(whole), want) << "chunks of " << chunk << ", " << heads << " heads, cache " << name_of(kv) << ", window " << window;
+          EXPECT_EQ(result(whole), want) << "chunks of " << chunk << ", " << heads << " heads, cache "
+                                         << name_of(kv) << ", window " << window;
         }
       }
   }
@@ -137,13 +150,15 @@ TEST_P(AttentionF, ASequenceKeepsItsBitsInEveryBatch) {
     for (size_t b = 0; b < keys.size(); ++b) {
       AttentionFArgs alone = batch.args();
       HostTensor start(DType::i32, {2}), length(DType::i32, {1}), out(DType::f32, {queries[b], 4, 64});
-      start.set(0, 0), start.set(1, static_cast<double>(queries[b])), length.set(0, static_cast<double>(keys[b]));
+      start.set(0, 0), start.set(1, static_cast<double>(queries[b])),
+          length.set(0, static_cast<double>(keys[b]));
       alone.q = ConstTensor(batch.q.as<float>() + row * 4 * 64, DType::f32, {queries[b], 4, 64});
       alone.q_start = start.view(), alone.kv_len = length.view(), alone.out = out.view(), alone.lse = {};
       alone.kv.page_table = batch.table.as<int32_t>() + static_cast<int64_t>(b) * batch.pages;
       run(ctx, alone);
       const Bytes got = out.bytes();
-      EXPECT_TRUE(std::equal(got.begin(), got.end(), together.begin() + row * 4 * 64 * 4)) << "sequence " << b << ", cache " << name_of(kv);
+      EXPECT_TRUE(std::equal(got.begin(), got.end(), together.begin() + row * 4 * 64 * 4))
+          << "sequence " << b << ", cache " << name_of(kv);
       row += queries[b];
     }
   }
@@ -165,14 +180,16 @@ TEST_P(AttentionF, NanInUnusedSlotsDoesNotLeak) {
             for (int64_t j = 0; j < s.pages * 64; ++j) {
               const bool live = j < keys && (window == 0 || j > keys - queries - window);
               for (int64_t h = 0; h < 2 && !live; ++h) {
-                s.k_scale.set(a.kv.scale_offset(b, h, j), NAN), s.v_scale.set(a.kv.scale_offset(b, h, j), NAN);
+                s.k_scale.set(a.kv.scale_offset(b, h, j), NAN),
+                    s.v_scale.set(a.kv.scale_offset(b, h, j), NAN);
                 for (int64_t d = 0; d < head_dim && kv != DType::i8; ++d)
                   s.k.set(a.kv.offset(b, h, j) + d, NAN), s.v.set(a.kv.offset(b, h, j) + d, NAN);
               }
             }
           }
           run(ctx, a);
-          EXPECT_EQ(result(s), clean) << "cache " << name_of(kv) << ", window " << window << ", " << queries << " queries, D " << head_dim;
+          EXPECT_EQ(result(s), clean) << "cache " << name_of(kv) << ", window " << window << ", " << queries
+                                      << " queries, D " << head_dim;
         }
 }
 
@@ -181,7 +198,8 @@ TEST_P(AttentionF, NanInALaterTokenDoesNotReachEarlierRows) {
   AttentionFArgs a = s.args();
   run(ctx, a);
   const Bytes clean = s.out.bytes();
-  for (int64_t d = 0; d < 64; ++d) s.v.set(a.kv.offset(0, 0, 37) + d, NAN), s.k.set(a.kv.offset(0, 1, 37) + d, NAN);
+  for (int64_t d = 0; d < 64; ++d)
+    s.v.set(a.kv.offset(0, 0, 37) + d, NAN), s.k.set(a.kv.offset(0, 1, 37) + d, NAN);
   run(ctx, a);
   const Bytes poisoned = s.out.bytes();
   const size_t row = 4 * 64 * sizeof(float);
@@ -208,7 +226,8 @@ TEST_P(AttentionF, ReadsACallersDenseCacheByItsStrides) {  // (B, T, H, D), as P
   constexpr int64_t kSequences = 2, kKeys = 100, kHeads = 2, kDim = 24;
   Setting paged({3, 3}, {kKeys, kKeys}, 4, kHeads, kDim, DType::f32);
   AttentionFArgs a = paged.args();
-  HostTensor k(DType::f32, {kSequences, kKeys, kHeads, kDim}), v(DType::f32, {kSequences, kKeys, kHeads, kDim});
+  HostTensor k(DType::f32, {kSequences, kKeys, kHeads, kDim}),
+      v(DType::f32, {kSequences, kKeys, kHeads, kDim});
   for (int64_t b = 0; b < kSequences; ++b)
     for (int64_t j = 0; j < kKeys; ++j)
       for (int64_t h = 0; h < kHeads; ++h)
@@ -220,7 +239,8 @@ TEST_P(AttentionF, ReadsACallersDenseCacheByItsStrides) {  // (B, T, H, D), as P
   const Bytes want = result(paged);
   paged.out.fill(NAN), paged.lse.fill(NAN);
   a.kv.k = k.as<void>(), a.kv.v = v.as<void>(), a.kv.page_table = nullptr;
-  a.kv.token_stride = kHeads * kDim, a.kv.head_stride = kDim, a.kv.page_stride = 64 * kHeads * kDim, a.kv.sequence_stride = kKeys * kHeads * kDim;
+  a.kv.token_stride = kHeads * kDim, a.kv.head_stride = kDim, a.kv.page_stride = 64 * kHeads * kDim,
+  a.kv.sequence_stride = kKeys * kHeads * kDim;
   run(ctx, a);
   EXPECT_EQ(result(paged), want);
 }
@@ -252,7 +272,8 @@ TEST(AttentionFVariant, IsTheBestOfTheInstructionSet) {
   EXPECT_STREQ(attention_f_variant(ctx, s.args()), "avx512_blocked");
 }
 
-void expect_usage_error(const std::function<void(Setting&, AttentionFArgs&)>& damage, const std::string& message) {
+void expect_usage_error(const std::function<void(Setting&, AttentionFArgs&)>& damage,
+                        const std::string& message) {
   Setting s({3, 2}, {70, 10}, 4, 2, 16, DType::i8);
   AttentionFArgs a = s.args();
   Buffer scratch(1 << 20);
@@ -273,28 +294,71 @@ TEST(AttentionFErrors, EveryArgument) {
   using S = Setting;
   using A = AttentionFArgs;
   float f[16 * 4 * 5] = {};
-  expect_usage_error([](S&, A& a) { a.q = ConstTensor(a.q.data(), DType::i32, {5, 4, 16}); }, "q is i32[5, 4, 16], expected one of: f32, f16, bf16");
-  expect_usage_error([](S&, A& a) { a.q = ConstTensor(a.q.data(), DType::f32, {5, 64}); }, "q is f32[5, 64], expected shape [any, any, any]");
-  expect_usage_error([](S&, A& a) { a.q = ConstTensor(a.q.data(), DType::f32, {5, 4, 16}, {64, 16, 2}); },
-                     "q f32[5, 4, 16] has stride 2 in its last dimension, expected 1");
-  expect_usage_error([](S&, A& a) { a.q = ConstTensor(a.q.data(), DType::f32, {5, 0, 16}); }, "q is f32[5, 0, 16], expected at least 1 head of 1 element");
-  expect_usage_error([](S&, A& a) { a.kv.dtype = DType::i32; }, "kv holds i32, expected one of: f32, f16, bf16, i8");
+  expect_usage_error(
+      [](S&, A& a) {
+        a.q = ConstTensor(a.q.data(), DType::i32, {5, 4, 16});
+      },
+      "q is i32[5, 4, 16], expected one of: f32, f16, bf16");
+  expect_usage_error(
+      [](S&, A& a) {
+        a.q = ConstTensor(a.q.data(), DType::f32, {5, 64});
+      },
+      "q is f32[5, 64], expected shape [any, any, any]");
+  expect_usage_error(
+      [](S&, A& a) {
+        a.q = ConstTensor(a.q.data(), DType::f32, {5, 4, 16}, {64, 16, 2});
+      },
+      "q f32[5, 4, 16] has stride 2 in its last dimension, expected 1");
+  expect_usage_error(
+      [](S&, A& a) {
+        a.q = ConstTensor(a.q.data(), DType::f32, {5, 0, 16});
+      },
+      "q is f32[5, 0, 16], expected at least 1 head of 1 element");
+  expect_usage_error([](S&, A& a) { a.kv.dtype = DType::i32; },
+                     "kv holds i32, expected one of: f32, f16, bf16, i8");
   expect_usage_error([](S&, A& a) { a.kv.head_dim = 32; }, "kv has head dimension 32, but q has 16");
   expect_usage_error([](S&, A& a) { a.kv.heads = 3; }, "kv has 3 heads, but q has 4; expected a divisor");
-  expect_usage_error([](S&, A& a) { a.kv.k_scale = nullptr; }, "kv is i8 and has no k_scale or v_scale; INT8 needs one fp32 scale per page, head and key");
+  expect_usage_error(
+      [](S&, A& a) { a.kv.k_scale = nullptr; },
+      "kv is i8 and has no k_scale or v_scale; INT8 needs one fp32 scale per page, head and key");
   expect_usage_error([](S&, A& a) { a.kv.v = nullptr; }, "kv has a null pointer for k or v");
-  expect_usage_error([&](S&, A& a) { a.out = Tensor(f, DType::f32, {5, 4, 15}); }, "out is f32[5, 4, 15], expected shape [5, 4, 16]");
-  expect_usage_error([&](S&, A& a) { a.out = Tensor(f, DType::f16, {5, 4, 16}); }, "out is f16[5, 4, 16], expected one of: f32");
-  expect_usage_error([&](S&, A& a) { a.out = Tensor(nullptr, DType::f32, {5, 4, 16}); }, "out is f32[5, 4, 16] with a null pointer");
-  expect_usage_error([&](S&, A& a) { a.lse = Tensor(f, DType::f32, {5, 2}); }, "lse is f32[5, 2], expected shape [5, 4]");
-  expect_usage_error([&](S&, A& a) { a.lse = Tensor(f, DType::f16, {5, 4}); }, "lse is f16[5, 4], expected one of: f32");
-  expect_usage_error([](S&, A& a) { a.kv_len = ConstTensor(a.kv_len.data(), DType::i64, {2}); }, "kv_len is i64[2], expected one of: i32");
-  expect_usage_error([](S&, A& a) { a.kv_len = ConstTensor(a.kv_len.data(), DType::i32, {1}); }, "q_start is i32[3], expected shape [2]");
+  expect_usage_error(
+      [&](S&, A& a) {
+        a.out = Tensor(f, DType::f32, {5, 4, 15});
+      },
+      "out is f32[5, 4, 15], expected shape [5, 4, 16]");
+  expect_usage_error(
+      [&](S&, A& a) {
+        a.out = Tensor(f, DType::f16, {5, 4, 16});
+      },
+      "out is f16[5, 4, 16], expected one of: f32");
+  expect_usage_error(
+      [&](S&, A& a) {
+        a.out = Tensor(nullptr, DType::f32, {5, 4, 16});
+      },
+      "out is f32[5, 4, 16] with a null pointer");
+  expect_usage_error(
+      [&](S&, A& a) {
+        a.lse = Tensor(f, DType::f32, {5, 2});
+      },
+      "lse is f32[5, 2], expected shape [5, 4]");
+  expect_usage_error(
+      [&](S&, A& a) {
+        a.lse = Tensor(f, DType::f16, {5, 4});
+      },
+      "lse is f16[5, 4], expected one of: f32");
+  expect_usage_error([](S&, A& a) { a.kv_len = ConstTensor(a.kv_len.data(), DType::i64, {2}); },
+                     "kv_len is i64[2], expected one of: i32");
+  expect_usage_error([](S&, A& a) { a.kv_len = ConstTensor(a.kv_len.data(), DType::i32, {1}); },
+                     "q_start is i32[3], expected shape [2]");
   expect_usage_error([](S& s, A&) { s.q_start.set(2, 6); }, "q_start runs from 0 to 6, but q has 5 rows");
   expect_usage_error([](S& s, A&) { s.q_start.set(1, 6); }, "q_start falls from 6 to 5 at sequence 1");
-  expect_usage_error([](S& s, A&) { s.kv_len.set(1, 129); }, "kv_len is 129 for sequence 1, but the cache holds 0 to 128 keys a sequence");
-  expect_usage_error([](S& s, A&) { s.kv_len.set(0, -1); }, "kv_len is -1 for sequence 0, but the cache holds 0 to 128 keys a sequence");
-  expect_usage_error([](S& s, A&) { s.table.set(1, -1); }, "kv has page table entry -1 for page 1 of sequence 0, which holds keys");
+  expect_usage_error([](S& s, A&) { s.kv_len.set(1, 129); },
+                     "kv_len is 129 for sequence 1, but the cache holds 0 to 128 keys a sequence");
+  expect_usage_error([](S& s, A&) { s.kv_len.set(0, -1); },
+                     "kv_len is -1 for sequence 0, but the cache holds 0 to 128 keys a sequence");
+  expect_usage_error([](S& s, A&) { s.table.set(1, -1); },
+                     "kv has page table entry -1 for page 1 of sequence 0, which holds keys");
   expect_usage_error([](S&, A& a) { a.scale = INFINITY; }, "scale is inf, expected a finite number");
   expect_usage_error([](S&, A& a) { a.window = -1; }, "window is -1, expected 0 (all keys) or more");
 }
@@ -311,7 +375,10 @@ TEST_P(AttentionF, AWorkspaceThatIsTooSmallIsNamed) {
     ADD_FAILURE() << "accepted";
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::usage);
-    EXPECT_EQ(std::string(e.what()), fmt::format("attention_f: workspace holds {} bytes, needs {}; allocate attention_f_workspace_bytes()", needed - 1, needed));
+    EXPECT_EQ(
+        std::string(e.what()),
+        fmt::format("attention_f: workspace holds {} bytes, needs {}; allocate attention_f_workspace_bytes()",
+                    needed - 1, needed));
   }
 }
 

@@ -15,17 +15,22 @@ namespace {
 constexpr const char* kOp = "kv_append";
 
 void check_cache(const KvView& cache) {
-  if (cache.dtype != DType::i8 && cache.dtype != DType::f32 && cache.dtype != DType::f16 && cache.dtype != DType::bf16)
-    fail_argument(kOp, "cache", fmt::format("holds {}, expected one of: f32, f16, bf16, i8", name_of(cache.dtype)));
+  if (cache.dtype != DType::i8 && cache.dtype != DType::f32 && cache.dtype != DType::f16 &&
+      cache.dtype != DType::bf16)
+    fail_argument(kOp, "cache",
+                  fmt::format("holds {}, expected one of: f32, f16, bf16, i8", name_of(cache.dtype)));
   if (cache.heads < 1 || cache.head_dim < 1 || cache.pages_per_sequence < 0)
-    fail_argument(kOp, "cache", fmt::format("has {} heads of {} elements and {} pages a sequence, expected at least 1, 1 and 0",
-                                            cache.heads, cache.head_dim, cache.pages_per_sequence));
+    fail_argument(
+        kOp, "cache",
+        fmt::format("has {} heads of {} elements and {} pages a sequence, expected at least 1, 1 and 0",
+                    cache.heads, cache.head_dim, cache.pages_per_sequence));
 }
 
 void check_storage(const KvView& cache) {
   if (!cache.k || !cache.v) fail_argument(kOp, "cache", "has a null pointer for k or v");
   if (cache.dtype == DType::i8 && (!cache.k_scale || !cache.v_scale))
-    fail_argument(kOp, "cache", "is i8 and has no k_scale or v_scale; INT8 needs one fp32 scale per page, head and key");
+    fail_argument(kOp, "cache",
+                  "is i8 and has no k_scale or v_scale; INT8 needs one fp32 scale per page, head and key");
 }
 
 // Every token's slot exists: checked before anything is written.
@@ -35,17 +40,21 @@ void check_slots(const KvAppendArgs& args) {
   for (int64_t t = 0; t < args.k.dim(0); ++t) {
     const int64_t sequence = args.sequences ? args.sequences.as<int32_t>()[t] : 0;
     const int64_t position = args.positions.as<int32_t>()[t];
-    if (sequence < 0) fail_argument(kOp, "sequences", fmt::format("names sequence {} for token {}, expected 0 or more", sequence, t));
+    if (sequence < 0)
+      fail_argument(kOp, "sequences",
+                    fmt::format("names sequence {} for token {}, expected 0 or more", sequence, t));
     if (position < 0 || position >= capacity)
-      fail_argument(kOp, "positions",
-                    fmt::format("puts token {} at position {} of sequence {}, but the cache holds {} tokens a sequence "
-                                "({} pages of {}); make the context longer or the prompt shorter",
-                                t, position, sequence, capacity, cache.pages_per_sequence, KvView::kPageTokens));
+      fail_argument(
+          kOp, "positions",
+          fmt::format("puts token {} at position {} of sequence {}, but the cache holds {} tokens a sequence "
+                      "({} pages of {}); make the context longer or the prompt shorter",
+                      t, position, sequence, capacity, cache.pages_per_sequence, KvView::kPageTokens));
     if (!cache.page_table) continue;
     const int64_t page_slot = sequence * cache.pages_per_sequence + position / KvView::kPageTokens;
     if (cache.page_table[page_slot] < 0)
-      fail_argument(kOp, "cache", fmt::format("has no page for position {} of sequence {} (page table entry {} is {})",
-                                              position, sequence, page_slot, cache.page_table[page_slot]));
+      fail_argument(kOp, "cache",
+                    fmt::format("has no page for position {} of sequence {} (page table entry {} is {})",
+                                position, sequence, page_slot, cache.page_table[page_slot]));
   }
 }
 
@@ -72,7 +81,8 @@ void check(const KvAppendArgs& args) {
   check_slots(args);
 }
 
-int64_t token_grain(const KvAppendArgs& args) {  // a range of tokens is worth a thread from about 16k elements
+int64_t token_grain(
+    const KvAppendArgs& args) {  // a range of tokens is worth a thread from about 16k elements
   return std::max<int64_t>(1, 16384 / (args.cache.heads * args.cache.head_dim));
 }
 
@@ -90,7 +100,8 @@ struct Kernels {
   void (*codes)(const AppendRow&, float inverse);
 };
 
-void append_row(const Kernels& kernels, DType dtype, const AppendRow& row, float* scales, int64_t scale_slot) {
+void append_row(const Kernels& kernels, DType dtype, const AppendRow& row, float* scales,
+                int64_t scale_slot) {
   if (dtype == DType::f16) return kernels.f16(row);
   if (dtype == DType::bf16) return kernels.bf16(row);
   const RowCoding coding = row_coding(kernels.amax(row));
@@ -101,15 +112,20 @@ void append_row(const Kernels& kernels, DType dtype, const AppendRow& row, float
 void append_tokens(const Kernels& kernels, const KvAppendArgs& args, int64_t begin, int64_t end) {
   const KvView& cache = args.cache;
   const float *k = args.k.as<float>(), *v = args.v.as<float>();  // [T, Hkv, D]
-  const auto slot_of = [&](void* pool, int64_t slot) { return static_cast<uint8_t*>(pool) + slot * size_of(cache.dtype); };
+  const auto slot_of = [&](void* pool, int64_t slot) {
+    return static_cast<uint8_t*>(pool) + slot * size_of(cache.dtype);
+  };
   for (int64_t t = begin; t < end; ++t) {
     const int64_t sequence = args.sequences ? args.sequences.as<int32_t>()[t] : 0;
     const int64_t position = args.positions.as<int32_t>()[t];
     for (int64_t h = 0; h < cache.heads; ++h) {
-      const int64_t slot = cache.offset(sequence, h, position), scale_slot = cache.scale_offset(sequence, h, position);
-      append_row(kernels, cache.dtype, {k + t * args.k.stride(0) + h * args.k.stride(1), cache.head_dim, slot_of(cache.k, slot)},
+      const int64_t slot = cache.offset(sequence, h, position),
+                    scale_slot = cache.scale_offset(sequence, h, position);
+      append_row(kernels, cache.dtype,
+                 {k + t * args.k.stride(0) + h * args.k.stride(1), cache.head_dim, slot_of(cache.k, slot)},
                  cache.k_scale, scale_slot);
-      append_row(kernels, cache.dtype, {v + t * args.v.stride(0) + h * args.v.stride(1), cache.head_dim, slot_of(cache.v, slot)},
+      append_row(kernels, cache.dtype,
+                 {v + t * args.v.stride(0) + h * args.v.stride(1), cache.head_dim, slot_of(cache.v, slot)},
                  cache.v_scale, scale_slot);
     }
   }
@@ -122,7 +138,8 @@ void run_simd(const Context& ctx, const KvAppendArgs& args) {
 }
 
 constexpr Kernels kAvx2 = {avx2::append_f16, avx2::append_bf16, avx2::append_amax, avx2::append_codes};
-constexpr Kernels kAvx512 = {avx512::append_f16, avx512::append_bf16, avx512::append_amax, avx512::append_codes};
+constexpr Kernels kAvx512 = {avx512::append_f16, avx512::append_bf16, avx512::append_amax,
+                             avx512::append_codes};
 
 bool converts_f32(const KvAppendArgs& args, const DeviceFacts&) {
   return args.k.dtype() == DType::f32 && args.cache.dtype != DType::f32;
@@ -139,10 +156,12 @@ constexpr VariantTable<KvAppendArgs,
                        >
     kVariants = {{
 #if defined(__x86_64__)
-        {"avx512", Backend::cpu, Isa::avx512, converts_f32, "f32 into an f16, bf16 or i8 cache", run_simd<kAvx512>},
+        {"avx512", Backend::cpu, Isa::avx512, converts_f32, "f32 into an f16, bf16 or i8 cache",
+         run_simd<kAvx512>},
         {"avx2", Backend::cpu, Isa::avx2, converts_f32, "f32 into an f16, bf16 or i8 cache", run_simd<kAvx2>},
 #endif
-        {"reference", Backend::cpu, Isa::reference, nullptr, "any; a copy where the dtypes agree", run_reference},
+        {"reference", Backend::cpu, Isa::reference, nullptr, "any; a copy where the dtypes agree",
+         run_reference},
     }};
 
 }  // namespace

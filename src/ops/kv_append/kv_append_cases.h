@@ -29,25 +29,31 @@ inline harness::OpCase append_case(const AppendShape& s, std::string why, bool p
   };
   const auto rows = perf ? harness::normal() : harness::hard_rows();
   harness::OpCase c;
-  c.name = fmt::format("{}x{}x{}/{}/cache_{}/b{}{}", s.tokens, s.heads, s.head_dim, name_of(s.from), name_of(s.cache), s.sequences,
-                       s.paged ? "" : "/dense");
+  c.name = fmt::format("{}x{}x{}/{}/cache_{}/b{}{}", s.tokens, s.heads, s.head_dim, name_of(s.from),
+                       name_of(s.cache), s.sequences, s.paged ? "" : "/dense");
   if (s.pitch || s.misalign) c.name += fmt::format("/pitch{}_{}", s.pitch, s.misalign);
   c.why = std::move(why), c.perf = perf, c.nan_declared = !perf;
-  c.args = {input("k", s.from, {s.tokens, s.heads, s.head_dim}, rows), input("v", s.from, {s.tokens, s.heads, s.head_dim}, rows),
-            input("sequences", DType::i32, {s.tokens}, [s](harness::HostTensor& t, uint64_t) {
-              for (int64_t i = 0; i < s.tokens; ++i) t.set(i, static_cast<double>(i % s.sequences));
-            }),
-            input("positions", DType::i32, {s.tokens}, [s, capacity](harness::HostTensor& t, uint64_t) {
-              for (int64_t i = 0; i < s.tokens; ++i) t.set(i, static_cast<double>((i / s.sequences + 61) % capacity));
-            }),
-            input("page_table", DType::i32, {s.sequences * s.pages}, [pool](harness::HostTensor& t, uint64_t) {
-              for (int64_t i = 0; i < t.numel(); ++i) t.set(i, static_cast<double>(pool - 1 - i));
-            }),
+  c.args = {input("k", s.from, {s.tokens, s.heads, s.head_dim}, rows),
+            input("v", s.from, {s.tokens, s.heads, s.head_dim}, rows),
+            input("sequences", DType::i32, {s.tokens},
+                  [s](harness::HostTensor& t, uint64_t) {
+                    for (int64_t i = 0; i < s.tokens; ++i) t.set(i, static_cast<double>(i % s.sequences));
+                  }),
+            input("positions", DType::i32, {s.tokens},
+                  [s, capacity](harness::HostTensor& t, uint64_t) {
+                    for (int64_t i = 0; i < s.tokens; ++i)
+                      t.set(i, static_cast<double>((i / s.sequences + 61) % capacity));
+                  }),
+            input("page_table", DType::i32, {s.sequences * s.pages},
+                  [pool](harness::HostTensor& t, uint64_t) {
+                    for (int64_t i = 0; i < t.numel(); ++i) t.set(i, static_cast<double>(pool - 1 - i));
+                  }),
             written(output("cache_k", s.cache, {pool, s.heads, 64, s.head_dim}, Judge::exact)),
             written(output("cache_v", s.cache, {pool, s.heads, 64, s.head_dim}, Judge::exact)),
             written(output("k_scale", DType::f32, {pool, s.heads, 64}, Judge::exact)),
             written(output("v_scale", DType::f32, {pool, s.heads, 64}, Judge::exact))};
-  for (int i : {0, 1}) c.args[static_cast<size_t>(i)].pitch = s.pitch, c.args[static_cast<size_t>(i)].misalign = s.misalign;
+  for (int i : {0, 1})
+    c.args[static_cast<size_t>(i)].pitch = s.pitch, c.args[static_cast<size_t>(i)].misalign = s.misalign;
   const auto args_of = [s](harness::CaseTensors t) {
     KvAppendArgs a;
     a.k = t[0], a.v = t[1], a.sequences = t[2], a.positions = t[3];
@@ -60,7 +66,8 @@ inline harness::OpCase append_case(const AppendShape& s, std::string why, bool p
   c.call = [args_of](const Context& ctx, harness::CaseTensors t) { kv_append(ctx, args_of(t)); };
   c.reference = [args_of](harness::CaseTensors t) { kv_append_ref(args_of(t)); };
   const int64_t elements = 2 * s.tokens * s.heads * s.head_dim;
-  c.bytes = elements * (size_of(s.from) + size_of(s.cache)) + (s.cache == DType::i8 ? 8 * s.tokens * s.heads : 0);
+  c.bytes =
+      elements * (size_of(s.from) + size_of(s.cache)) + (s.cache == DType::i8 ? 8 * s.tokens * s.heads : 0);
   return c;
 }
 
@@ -69,16 +76,24 @@ inline std::vector<harness::OpCase> kv_append_cases() {
   for (DType from : {DType::f32, DType::f16, DType::bf16})
     for (DType cache : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
       for (int64_t d : {1, 3, 7, 8, 9, 16, 17, 33, 48, 63, 64, 80, 128, 257})
-        cases.push_back(append_case({.head_dim = d, .from = from, .cache = cache}, "head dimensions with tails of every kind; hard rows"));
+        cases.push_back(append_case({.head_dim = d, .from = from, .cache = cache},
+                                    "head dimensions with tails of every kind; hard rows"));
       cases.push_back(append_case({.tokens = 0, .from = from, .cache = cache}, "no tokens"));
-      cases.push_back(append_case({.tokens = 30, .from = from, .cache = cache, .sequences = 3}, "three sequences, pages in falling order, across a page border"));
-      cases.push_back(append_case({.tokens = 9, .from = from, .cache = cache, .sequences = 2, .paged = false}, "no page table"));
-      cases.push_back(append_case({.tokens = 9, .head_dim = 33, .from = from, .cache = cache, .pitch = 40, .misalign = 1}, "pitched and misaligned rows"));
-      cases.push_back(append_case({.tokens = 300, .head_dim = 32, .from = from, .cache = cache, .pages = 6}, "enough work for every thread"));
+      cases.push_back(append_case({.tokens = 30, .from = from, .cache = cache, .sequences = 3},
+                                  "three sequences, pages in falling order, across a page border"));
+      cases.push_back(append_case({.tokens = 9, .from = from, .cache = cache, .sequences = 2, .paged = false},
+                                  "no page table"));
+      cases.push_back(
+          append_case({.tokens = 9, .head_dim = 33, .from = from, .cache = cache, .pitch = 40, .misalign = 1},
+                      "pitched and misaligned rows"));
+      cases.push_back(append_case({.tokens = 300, .head_dim = 32, .from = from, .cache = cache, .pages = 6},
+                                  "enough work for every thread"));
     }
   for (DType cache : {DType::f32, DType::f16, DType::bf16, DType::i8}) {
-    cases.push_back(append_case({.tokens = 1, .heads = 8, .head_dim = 128, .cache = cache}, "decode of an 8B model", true));
-    cases.push_back(append_case({.tokens = 512, .heads = 8, .head_dim = 128, .cache = cache, .pages = 16}, "a chunk of a prompt", true));
+    cases.push_back(append_case({.tokens = 1, .heads = 8, .head_dim = 128, .cache = cache},
+                                "decode of an 8B model", true));
+    cases.push_back(append_case({.tokens = 512, .heads = 8, .head_dim = 128, .cache = cache, .pages = 16},
+                                "a chunk of a prompt", true));
   }
   return cases;
 }

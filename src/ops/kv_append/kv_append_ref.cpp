@@ -46,10 +46,10 @@ void append_code_row(DType x_dtype, const void* x, int8_t* codes, float* scale, 
   *scale = coding.scale;
 }
 
-void append_row(const ConstTensor& x, int64_t token, int64_t head, const KvView& cache, void* pool, float* scales,
-                int64_t slot, int64_t scale_slot) {
-  const auto* from = static_cast<const uint8_t*>(x.data()) +
-                     (token * x.stride(0) + head * x.stride(1)) * size_of(x.dtype());
+void append_row(const ConstTensor& x, int64_t token, int64_t head, const KvView& cache, void* pool,
+                float* scales, int64_t slot, int64_t scale_slot) {
+  const auto* from =
+      static_cast<const uint8_t*>(x.data()) + (token * x.stride(0) + head * x.stride(1)) * size_of(x.dtype());
   auto* to = static_cast<uint8_t*>(pool) + slot * size_of(cache.dtype);
   if (cache.dtype == DType::i8)
     append_code_row(x.dtype(), from, reinterpret_cast<int8_t*>(to), scales + scale_slot, cache.head_dim);

@@ -7,9 +7,9 @@
 namespace octavo {
 
 struct AppendRow {
-  const float* x;   // [width]
-  int64_t width;    // D
-  void* y;          // [width] slot of the cache: f16, bf16 or i8 as the kernel's name says
+  const float* x;  // [width]
+  int64_t width;   // D
+  void* y;         // [width] slot of the cache: f16, bf16 or i8 as the kernel's name says
 };
 
 }  // namespace octavo

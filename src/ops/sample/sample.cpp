@@ -30,18 +30,22 @@ struct Token {
   int32_t id;
 };
 bool likelier(const Token& a, const Token& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
-bool heavier(const Token& a, const Token& b) { return a.weight != b.weight ? a.weight > b.weight : a.id < b.id; }
+bool heavier(const Token& a, const Token& b) {
+  return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
+}
 bool earlier(const Token& a, const Token& b) { return a.id < b.id; }
 
 void check_options(const SamplingOptions& o) {
   const auto number = [](const char* name, double value, bool good, const char* range) {
     if (!good) fail_argument(kOp, name, fmt::format("is {}, expected {}", value, range));
   };
-  number("temperature", o.temperature, o.temperature >= 0.0f && std::isfinite(o.temperature), "0 (greedy) or more");
+  number("temperature", o.temperature, o.temperature >= 0.0f && std::isfinite(o.temperature),
+         "0 (greedy) or more");
   number("top_k", o.top_k, o.top_k >= 0, "0 (off) or more");
   number("top_p", o.top_p, o.top_p > 0.0f && o.top_p <= 1.0f, "more than 0, at most 1 (off)");
   number("min_p", o.min_p, o.min_p >= 0.0f && o.min_p <= 1.0f, "0 (off) to 1");
-  number("repetition_penalty", o.repetition_penalty, o.repetition_penalty > 0.0f && std::isfinite(o.repetition_penalty), "more than 0 (1: off)");
+  number("repetition_penalty", o.repetition_penalty,
+         o.repetition_penalty > 0.0f && std::isfinite(o.repetition_penalty), "more than 0 (1: off)");
 }
 
 void check(const SampleArgs& args) {
@@ -60,7 +64,9 @@ void check(const SampleArgs& args) {
   expect_unit_stride(kOp, "history", args.history);
   for (int64_t i = 0; i < args.history.dim(0); ++i)
     if (const int32_t id = args.history.as<int32_t>()[i]; id < 0 || id >= vocabulary)
-      fail_argument(kOp, "history", fmt::format("holds id {} at {}, but the vocabulary has ids 0 to {}", id, i, vocabulary - 1));
+      fail_argument(
+          kOp, "history",
+          fmt::format("holds id {} at {}, but the vocabulary has ids 0 to {}", id, i, vocabulary - 1));
 }
 
 [[noreturn]] void fail_no_token(const SampleArgs& args) {
@@ -70,9 +76,11 @@ void check(const SampleArgs& args) {
                     : args.logits.dtype() == DType::f16 ? to_float(static_cast<const F16*>(p)[i])
                                                         : to_float(static_cast<const BF16*>(p)[i]);
     if (std::isnan(x))
-      throw Error(ErrorKind::runtime, fmt::format("{}: logits hold NaN at id {}; the model or its weights are damaged", kOp, i));
+      throw Error(ErrorKind::runtime,
+                  fmt::format("{}: logits hold NaN at id {}; the model or its weights are damaged", kOp, i));
   }
-  throw Error(ErrorKind::runtime, fmt::format("{}: all {} logits are -inf; no token can be chosen", kOp, args.logits.dim(0)));
+  throw Error(ErrorKind::runtime,
+              fmt::format("{}: all {} logits are -inf; no token can be chosen", kOp, args.logits.dim(0)));
 }
 
 bool penalises(const SampleArgs& args) {
@@ -89,18 +97,21 @@ int64_t buffer_tokens(const SampleArgs& args) {  // candidates that the top-k pa
 
 // Scratch of the selecting variant, carved from the workspace.
 struct Memory {
-  float* logits = nullptr;    // [V], when the caller's cannot be used as they are
-  uint64_t* seen = nullptr;   // [V / 64] bits
-  Token* kept = nullptr;      // [V] or [buffer_tokens]
-  Token* order = nullptr;     // [V], only for top-p without top-k
+  float* logits = nullptr;   // [V], when the caller's cannot be used as they are
+  uint64_t* seen = nullptr;  // [V / 64] bits
+  Token* kept = nullptr;     // [V] or [buffer_tokens]
+  Token* order = nullptr;    // [V], only for top-p without top-k
   int64_t bytes = 0;
   Memory(void* base, const SampleArgs& args) {
     const int64_t vocabulary = args.logits.dim(0);
     const auto take = [&](auto*& pointer, int64_t n) {
-      if (base) pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(static_cast<uint8_t*>(base) + bytes);
+      if (base)
+        pointer =
+            reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(static_cast<uint8_t*>(base) + bytes);
       bytes += round_up(n * static_cast<int64_t>(sizeof *pointer), 64);
     };
-    const bool penalty = args.options.repetition_penalty != 1.0f;  // also while the history is empty: the size stays
+    const bool penalty =
+        args.options.repetition_penalty != 1.0f;  // also while the history is empty: the size stays
     if (penalty) take(seen, (vocabulary + 63) / 64);
     if (penalty || args.logits.dtype() != DType::f32) take(logits, vocabulary);
     if (args.options.temperature == 0.0f) return;
@@ -118,9 +129,12 @@ void widen(float* to, const T* from, int64_t n) {
 const float* prepared_logits(const SampleArgs& args, const Memory& memory) {
   if (!memory.logits) return args.logits.as<float>();
   const int64_t vocabulary = args.logits.dim(0);
-  if (args.logits.dtype() == DType::f16) widen(memory.logits, args.logits.as<F16>(), vocabulary);
-  else if (args.logits.dtype() == DType::bf16) widen(memory.logits, args.logits.as<BF16>(), vocabulary);
-  else std::memcpy(memory.logits, args.logits.data(), static_cast<size_t>(vocabulary) * sizeof(float));
+  if (args.logits.dtype() == DType::f16)
+    widen(memory.logits, args.logits.as<F16>(), vocabulary);
+  else if (args.logits.dtype() == DType::bf16)
+    widen(memory.logits, args.logits.as<BF16>(), vocabulary);
+  else
+    std::memcpy(memory.logits, args.logits.data(), static_cast<size_t>(vocabulary) * sizeof(float));
   if (!penalises(args)) return memory.logits;
   std::memset(memory.seen, 0, static_cast<size_t>((vocabulary + 63) / 64) * sizeof(uint64_t));
   for (int64_t i = 0; i < args.history.dim(0); ++i) {
@@ -145,7 +159,8 @@ float largest_of(const float* logits, int64_t n) {
       largest[l] = x > largest[l] ? x : largest[l];
       poison[l] = x != x ? 1.0f : poison[l];
     }
-  for (; i < n; ++i) largest[0] = std::max(largest[0], logits[i]), poison[0] += logits[i] != logits[i] ? 1.0f : 0.0f;
+  for (; i < n; ++i)
+    largest[0] = std::max(largest[0], logits[i]), poison[0] += logits[i] != logits[i] ? 1.0f : 0.0f;
   for (int l = 1; l < kLanes; ++l) largest[0] = std::max(largest[0], largest[l]), poison[0] += poison[l];
   return poison[0] > 0.0f ? std::numeric_limits<float>::quiet_NaN() : largest[0];
 }
@@ -200,7 +215,8 @@ int64_t keep_all(const float* logits, int64_t n, float largest, double inverse_t
   uint64_t weights[kBlock];
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t size = std::min(kBlock, n - begin);
-    for (int64_t i = 0; i < size; ++i) weights[i] = logit_weight(logits[begin + i], largest, inverse_temperature);
+    for (int64_t i = 0; i < size; ++i)
+      weights[i] = logit_weight(logits[begin + i], largest, inverse_temperature);
     for (int64_t i = 0; i < size; ++i) {
       kept[count] = {weights[i], logits[begin + i], static_cast<int32_t>(begin + i)};
       count += weights[i] > 0;
@@ -231,8 +247,10 @@ Token top_p_boundary(const Token* kept, int64_t n, float top_p, Token* order) {
     Token* middle = first + (last - first) / 2;
     std::nth_element(first, middle, last, heavier);
     const uint64_t half = weight_of(first, middle - first);
-    if (before + half >= share) last = middle;
-    else before += half, first = middle;
+    if (before + half >= share)
+      last = middle;
+    else
+      before += half, first = middle;
   }
   std::sort(first, last, heavier);
   while (first + 1 < last && before + first->weight < share) before += (first++)->weight;
@@ -259,8 +277,11 @@ int32_t select(const SampleArgs& args, const Memory& memory) {
   } else {
     count = keep_top_k(logits, vocabulary, k, buffer_tokens(args), kept);
     if (count <= 0) return -1;
-    const float largest = std::max_element(kept, kept + count, [](const Token& a, const Token& b) { return a.logit < b.logit; })->logit;
-    for (int64_t i = 0; i < count; ++i) kept[i].weight = logit_weight(kept[i].logit, largest, inverse_temperature);
+    const float largest = std::max_element(kept, kept + count, [](const Token& a, const Token& b) {
+                            return a.logit < b.logit;
+                          })->logit;
+    for (int64_t i = 0; i < count; ++i)
+      kept[i].weight = logit_weight(kept[i].logit, largest, inverse_temperature);
   }
   if (options.top_p < 1.0f) {
     const Token last = top_p_boundary(kept, count, options.top_p, k ? kept + count : memory.order);
@@ -286,9 +307,13 @@ void store(const SampleArgs& args, int32_t id) {
   args.id.as<int32_t>()[0] = id;
 }
 
-void* aligned(const Context& ctx) { return reinterpret_cast<void*>(round_up(reinterpret_cast<int64_t>(ctx.workspace.data()), 64)); }
+void* aligned(const Context& ctx) {
+  return reinterpret_cast<void*>(round_up(reinterpret_cast<int64_t>(ctx.workspace.data()), 64));
+}
 
-void run_select(const Context& ctx, const SampleArgs& args) { store(args, select(args, Memory(aligned(ctx), args))); }
+void run_select(const Context& ctx, const SampleArgs& args) {
+  store(args, select(args, Memory(aligned(ctx), args)));
+}
 
 void run_reference(const Context& ctx, const SampleArgs& args) {
   auto* tokens = static_cast<SampleRefMemory::Token*>(aligned(ctx));
@@ -310,12 +335,16 @@ int64_t sample_workspace_bytes(const Context& ctx, const SampleArgs& args) {
 
 void sample(const Context& ctx, const SampleArgs& args) {
   check(args);
-  const int64_t needed = sample_workspace_bytes(ctx, args), given = ctx.workspace ? ctx.workspace.numel() * size_of(ctx.workspace.dtype()) : 0;
+  const int64_t needed = sample_workspace_bytes(ctx, args),
+                given = ctx.workspace ? ctx.workspace.numel() * size_of(ctx.workspace.dtype()) : 0;
   if (given < needed || !ctx.workspace.data())
-    fail_argument(kOp, "workspace", fmt::format("holds {} bytes, needs {}; allocate sample_workspace_bytes()", given, needed));
+    fail_argument(kOp, "workspace",
+                  fmt::format("holds {} bytes, needs {}; allocate sample_workspace_bytes()", given, needed));
   choose(kVariants, kOp, ctx, args).run(ctx, args);
 }
 
-KernelInfo sample_variant(const Context& ctx, const SampleArgs& args) { return kernel_info(choose(kVariants, kOp, ctx, args)); }
+KernelInfo sample_variant(const Context& ctx, const SampleArgs& args) {
+  return kernel_info(choose(kVariants, kOp, ctx, args));
+}
 
 }  // namespace octavo

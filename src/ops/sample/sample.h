@@ -18,12 +18,12 @@ struct SamplingOptions {
 };
 
 struct SampleArgs {
-  ConstTensor logits;     // [V] f32 | f16 | bf16
-  ConstTensor history;    // optional: [L] i32 ids that the repetition penalty looks at
+  ConstTensor logits;   // [V] f32 | f16 | bf16
+  ConstTensor history;  // optional: [L] i32 ids that the repetition penalty looks at
   SamplingOptions options;
-  uint64_t seed = 0;      // with `step`: the counter-based random draw (one uniform number a token)
-  uint64_t step = 0;      // index of the token in its sequence
-  Tensor id;              // [1] i32
+  uint64_t seed = 0;  // with `step`: the counter-based random draw (one uniform number a token)
+  uint64_t step = 0;  // index of the token in its sequence
+  Tensor id;          // [1] i32
 };
 
 int64_t sample_workspace_bytes(const Context& ctx, const SampleArgs& args);

@@ -21,7 +21,9 @@ float load(const ConstTensor& t, int64_t i) {
 }
 
 bool likelier(const Token& a, const Token& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
-bool heavier(const Token& a, const Token& b) { return a.weight != b.weight ? a.weight > b.weight : a.id < b.id; }
+bool heavier(const Token& a, const Token& b) {
+  return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
+}
 bool earlier(const Token& a, const Token& b) { return a.id < b.id; }
 
 uint64_t weight_of(const Token* tokens, int64_t n) {
@@ -39,11 +41,15 @@ int32_t sample_ref(const SampleArgs& args, const SampleRefMemory& memory) {
 
   // 1. Logits, with the repetition penalty once for each id of the history.
   std::fill(memory.seen, memory.seen + vocabulary, uint8_t{0});
-  for (int64_t i = 0; args.history && i < args.history.dim(0); ++i) memory.seen[args.history.as<int32_t>()[i]] = 1;
+  for (int64_t i = 0; args.history && i < args.history.dim(0); ++i)
+    memory.seen[args.history.as<int32_t>()[i]] = 1;
   for (int64_t i = 0; i < vocabulary; ++i) {
     const float logit = load(args.logits, i);
     if (std::isnan(logit)) return -1;
-    tokens[i] = {0, memory.seen[i] && options.repetition_penalty != 1.0f ? penalised(logit, options.repetition_penalty) : logit,
+    tokens[i] = {0,
+                 memory.seen[i] && options.repetition_penalty != 1.0f
+                     ? penalised(logit, options.repetition_penalty)
+                     : logit,
                  static_cast<int32_t>(i)};
   }
   std::sort(tokens, tokens + vocabulary, likelier);
@@ -53,7 +59,8 @@ int32_t sample_ref(const SampleArgs& args, const SampleRefMemory& memory) {
 
   // 2. Temperature and top-k.
   int64_t kept = options.top_k > 0 ? std::min<int64_t>(options.top_k, vocabulary) : vocabulary;
-  for (int64_t i = 0; i < kept; ++i) tokens[i].weight = logit_weight(tokens[i].logit, largest, 1.0 / static_cast<double>(options.temperature));
+  for (int64_t i = 0; i < kept; ++i)
+    tokens[i].weight = logit_weight(tokens[i].logit, largest, 1.0 / static_cast<double>(options.temperature));
   std::sort(tokens, tokens + kept, heavier);
 
   // 3. Top-p: a token stays while those before it weigh less than the share, so the one that crosses it stays.

@@ -10,8 +10,8 @@ struct SampleRefMemory {
     float logit;
     int32_t id;
   };
-  Token* tokens;   // [V]
-  uint8_t* seen;   // [V] bytes
+  Token* tokens;  // [V]
+  uint8_t* seen;  // [V] bytes
 };
 
 // The id for checked arguments, or -1 when no token can be chosen (a NaN, or all logits -inf).

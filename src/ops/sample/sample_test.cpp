@@ -27,7 +27,8 @@ struct Setting {
   HostTensor logits, history, id{DType::i32, {1}};
   SampleArgs args;
   explicit Setting(const std::vector<double>& values, const std::vector<int>& ids = {})
-      : logits(DType::f32, {static_cast<int64_t>(values.size())}), history(DType::i32, {static_cast<int64_t>(ids.size())}) {
+      : logits(DType::f32, {static_cast<int64_t>(values.size())}),
+        history(DType::i32, {static_cast<int64_t>(ids.size())}) {
     for (size_t i = 0; i < values.size(); ++i) logits.set(static_cast<int64_t>(i), values[i]);
     for (size_t i = 0; i < ids.size(); ++i) history.set(static_cast<int64_t>(i), ids[i]);
     args.logits = logits.view(), args.id = id.view();
@@ -100,7 +101,8 @@ TEST_P(Sample, MinPIsRelativeToTheLikeliestAfterTemperature) {
 
 TEST_P(Sample, RepetitionPenaltyDividesPositiveAndMultipliesNegativeLogitsOnce) {
   Setting s({2.0, 1.5, -1.0}, {0, 0, 0});
-  s.args.options = {.temperature = 0.0f, .repetition_penalty = 1.3f};  // 2 / 1.3 = 1.54 still wins; twice it would not
+  s.args.options = {.temperature = 0.0f,
+                    .repetition_penalty = 1.3f};  // 2 / 1.3 = 1.54 still wins; twice it would not
   EXPECT_EQ(s.draw(ctx), 0);
   s.args.options.repetition_penalty = 1.4f;
   EXPECT_EQ(s.draw(ctx), 1);
@@ -112,7 +114,8 @@ TEST_P(Sample, RepetitionPenaltyDividesPositiveAndMultipliesNegativeLogitsOnce) 
 
 TEST_P(Sample, MinusInfinityIsNeverChosen) {
   Setting s({-INFINITY, 0, -INFINITY, -50, -INFINITY});
-  for (const SamplingOptions& o : {SamplingOptions{}, SamplingOptions{.temperature = 1000.0f}, SamplingOptions{.top_k = 4}, SamplingOptions{.top_p = 0.9999f}}) {
+  for (const SamplingOptions& o : {SamplingOptions{}, SamplingOptions{.temperature = 1000.0f},
+                                   SamplingOptions{.top_k = 4}, SamplingOptions{.top_p = 0.9999f}}) {
     s.args.options = o;
     for (auto [id, n] : s.counts(ctx, 200)) EXPECT_TRUE(id == 1 || id == 3) << id;
   }
@@ -137,8 +140,10 @@ double chi_square(const std::map<int, int>& counts, const std::vector<double>& p
   for (size_t i = 0; i < probabilities.size(); ++i) {
     const auto found = counts.find(static_cast<int>(i));
     const double expected = probabilities[i] * draws, seen = found == counts.end() ? 0 : found->second;
-    if (expected > 0) sum += (seen - expected) * (seen - expected) / expected;
-    else if (seen > 0) return INFINITY;
+    if (expected > 0)
+      sum += (seen - expected) * (seen - expected) / expected;
+    else if (seen > 0)
+      return INFINITY;
   }
   return sum;
 }
@@ -154,14 +159,16 @@ TEST_P(Sample, DrawsFollowTheDistribution) {
     for (double z : logits) p.push_back(std::exp(z / temperature) / total);
     Setting s(logits);
     s.args.options.temperature = static_cast<float>(temperature), s.args.seed = 42;
-    EXPECT_LT(chi_square(s.counts(ctx, kDraws), p, kDraws), 37.4) << "temperature " << temperature;  // 11 degrees
+    EXPECT_LT(chi_square(s.counts(ctx, kDraws), p, kDraws), 37.4)
+        << "temperature " << temperature;  // 11 degrees
     std::vector<double> ranked = p;
     std::sort(ranked.rbegin(), ranked.rend());
     double kept = 0;
     for (int i = 0; i < 5; ++i) kept += ranked[static_cast<size_t>(i)];
     for (double& x : p) x = x >= ranked[4] ? x / kept : 0;
     s.args.options.top_k = 5;
-    EXPECT_LT(chi_square(s.counts(ctx, kDraws), p, kDraws), 23.5) << "top-k 5, temperature " << temperature;  // 4 degrees
+    EXPECT_LT(chi_square(s.counts(ctx, kDraws), p, kDraws), 23.5)
+        << "top-k 5, temperature " << temperature;  // 4 degrees
   }
 }
 
@@ -177,7 +184,7 @@ TEST(SampleMath, WeightIsTheExponential) {
   EXPECT_EQ(sample_weight(NAN), 0u);
 }
 
-TEST(SampleMath, BitsAreThoseOfEveryMachine) {  // a change here changes the text of every seed
+TEST(SampleMath, BitsAreThoseOfEveryMachine) {    // a change here changes the text of every seed
   EXPECT_EQ(sample_weight(-1.0), 404487723188u);  // by arbitrary-precision arithmetic, as the next two
   EXPECT_EQ(sample_bits(0, 0), 12035550249420947055u);
   EXPECT_EQ(sample_bits(1234, 5), 15969250653109926349u);
@@ -208,7 +215,8 @@ TEST_P(Sample, RefusesLogitsWithoutAChoice) {
   for (float temperature : {0.0f, 1.0f}) {
     Setting nan({0, 1, NAN, 2}), none({-INFINITY, -INFINITY});
     nan.args.options.temperature = none.args.options.temperature = temperature;
-    expect_error(ctx, nan, ErrorKind::runtime, "logits hold NaN at id 2; the model or its weights are damaged");
+    expect_error(ctx, nan, ErrorKind::runtime,
+                 "logits hold NaN at id 2; the model or its weights are damaged");
     expect_error(ctx, none, ErrorKind::runtime, "all 2 logits are -inf; no token can be chosen");
   }
 }
@@ -247,7 +255,8 @@ TEST(SampleErrors, Tensors) {
   s.args = good, s.args.logits = ConstTensor(s.logits.as<float>(), DType::f32, {0});
   expect_error(Context{}, s, ErrorKind::usage, "logits has 0 elements, expected 1 to 8388608");
   s.args = good, s.args.logits = ConstTensor(s.logits.as<float>(), DType::f32, {2}, {2});
-  expect_error(Context{}, s, ErrorKind::usage, "logits f32[2] has stride 2 in its last dimension, expected 1");
+  expect_error(Context{}, s, ErrorKind::usage,
+               "logits f32[2] has stride 2 in its last dimension, expected 1");
   s.args = good, s.args.id = Tensor(s.id.as<int32_t>(), DType::i32, {2});
   expect_error(Context{}, s, ErrorKind::usage, "id is i32[2], expected shape [1]");
   s.args = good, s.args.id = Tensor(s.id.as<int32_t>(), DType::i64, {1});
@@ -268,7 +277,9 @@ TEST_P(Sample, WorkspaceIsAskedForAndKept) {
     ADD_FAILURE() << "accepted";
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::usage);
-    EXPECT_EQ(std::string(e.what()), fmt::format("sample: workspace holds {} bytes, needs {}; allocate sample_workspace_bytes()", needed - 1, needed));
+    EXPECT_EQ(std::string(e.what()),
+              fmt::format("sample: workspace holds {} bytes, needs {}; allocate sample_workspace_bytes()",
+                          needed - 1, needed));
   }
 }
 
