@@ -116,20 +116,22 @@ def sass_ops() -> set[str]:
     return {p.parent.name for p in ROOT.glob("src/ops/*/*.cu")}
 
 
-def sanitizer_counts(results: Path) -> dict[str, dict[str, int]]:
-    """op -> {tool: cases run}, from logs that end with a summary of no errors. A cut or failing log counts for nothing."""
+def sanitizer_counts(results: Path) -> tuple[dict[str, dict[str, int]], int]:
+    """op -> {tool: cases run}, from logs that end with a summary of no errors, and how many logs do not."""
     counts: dict[str, dict[str, int]] = {}
+    bad = 0
     for tool in SANITIZERS:
         for log in sorted(results.glob(f"{tool}*.log")):
             text = log.read_text(errors="replace")
             summaries = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: (\d+)", text)
             if not summaries or any(int(n) for n in summaries):
                 print(f"receipts: {log}: {'errors' if summaries else 'no summary (cut off?)'}; not counted", file=sys.stderr)
+                bad += 1
                 continue
             for op, cases, failed in re.findall(r"^(\w+) +(\d+) cases, +(\d+) failed$", text, re.M):
                 if int(failed) == 0 and int(cases) > 0:
                     counts.setdefault(op, {})[tool] = int(cases)
-    return counts
+    return counts, bad
 
 
 def receipt_of(raw: dict, sanitizers: dict[str, int], nvcc: str) -> dict:
@@ -175,7 +177,7 @@ def gpu_folder(gpu: str) -> str:
 
 def assemble(results: Path, out: Path, keys_path: Path | None, merge: bool) -> int:
     keys = json.loads(keys_path.read_text()) if keys_path else {}
-    sanitizers, refused = sanitizer_counts(results), 0
+    (sanitizers, bad), refused = sanitizer_counts(results), 0
     for raw in read_results(results):
         op = raw["op"]
         path = out / gpu_folder(raw["gpu"]) / f"{op}.json"
@@ -196,13 +198,14 @@ def assemble(results: Path, out: Path, keys_path: Path | None, merge: bool) -> i
         path.write_text(text_of_receipt(receipt))
         print(f"receipts: {path}: {receipt['counts']['cases']} cases, {receipt['repeats']} repeats, "
               f"sanitizers {', '.join(clean) or 'none'}, {path.stat().st_size // 1000} kB")
-    return 1 if refused else 0
+    return 1 if refused or bad else 0
 
 
 def add_sanitizers(results: Path, out: Path) -> int:
     """Only logs, made apart from the verification: adds their counts to receipts of the same code (RESULTS/keys.json)."""
     keys = json.loads((results / "keys.json").read_text())
-    for op, clean in sanitizer_counts(results).items():
+    counts, bad = sanitizer_counts(results)
+    for op, clean in counts.items():
         for path in out.glob(f"*/{op}.json"):
             receipt = json.loads(path.read_text())
             if receipt["key"]["sass"] != keys.get(op):
@@ -211,7 +214,7 @@ def add_sanitizers(results: Path, out: Path) -> int:
             receipt["sanitizers"].update(clean)
             path.write_text(text_of_receipt(receipt))
             print(f"receipts: {path}: sanitizers {', '.join(receipt['sanitizers'])}")
-    return 0
+    return 1 if bad or not counts else 0
 
 
 def main() -> int:
