@@ -29,7 +29,8 @@ struct Options {
 
 int run(const Options& o) {
   EngineOptions options;
-  options.threads = o.threads, options.isa = parse_isa(o.isa), options.context = 2048, options.prefill_chunk = o.prompt;
+  options.threads = o.threads, options.isa = parse_isa(o.isa), options.context = 2048,
+  options.prefill_chunk = o.prompt;
   fmt::print(stderr, "making 1.2 G random weights ...\n");
   Engine engine(LlamaModel::random(llama_1b(), Quantization::auto_, 1), options);
   const LlamaModel& model = engine.model();
@@ -46,25 +47,38 @@ int run(const Options& o) {
     }
     engine.feed(std::span(&next, 1), Phase::decode, 1);
   };
-  const auto timings = harness::time_interleaved({[&] { read.read_once(); }, decode}, {.rounds = o.rounds, .seconds_per_round = 1.0});
+  const auto timings = harness::time_interleaved({[&] { read.read_once(); }, decode},
+                                                 {.rounds = o.rounds, .seconds_per_round = 1.0});
   const auto prefill = harness::time_interleaved({[&] {
-    engine.restart();
-    engine.feed(prompt, Phase::prefill, 1);
-  }}, {.rounds = o.rounds, .seconds_per_round = 1.0});
+                                                   engine.restart();
+                                                   engine.feed(prompt, Phase::prefill, 1);
+                                                 }},
+                                                 {.rounds = o.rounds, .seconds_per_round = 1.0});
 
   harness::BenchReport report("model", engine.options().threads);
   report.ceiling("read_gbs", static_cast<double>(read.bytes()) / timings[0].best() * 1e-9);
   const auto kernel = [&](Phase phase) {  // of the largest product
-    for (const auto& k : LlamaModel::kernels(model.config(), Quantization::auto_, engine.context(), phase, phase == Phase::prefill ? o.prompt : 1, o.depth + 1, engine.cache_shape()))
+    for (const auto& k :
+         LlamaModel::kernels(model.config(), Quantization::auto_, engine.context(), phase,
+                             phase == Phase::prefill ? o.prompt : 1, o.depth + 1, engine.cache_shape()))
       if (k.what == "gate, up") return k.op + ":" + k.variant;
     return std::string();
   };
   const int64_t linear_ops = 2 * model.config().parameters();
-  report.add({.name = "1b/decode/b1", .shape = {{"batch", 1}, {"depth", o.depth}}, .variant = kernel(Phase::decode), .timing = timings[1],
-              .bytes = model.decode_read_bytes(), .ops = linear_ops,
-              .more = {{"tokens_per_s", 1 / timings[1].best()}, {"weight_bytes", static_cast<double>(model.weight_bytes())}}});
-  report.add({.name = fmt::format("1b/prefill/b1"), .shape = {{"batch", 1}, {"prompt", o.prompt}}, .variant = kernel(Phase::prefill), .timing = prefill[0],
-              .bytes = model.decode_read_bytes(), .ops = linear_ops * o.prompt,
+  report.add({.name = "1b/decode/b1",
+              .shape = {{"batch", 1}, {"depth", o.depth}},
+              .variant = kernel(Phase::decode),
+              .timing = timings[1],
+              .bytes = model.decode_read_bytes(),
+              .ops = linear_ops,
+              .more = {{"tokens_per_s", 1 / timings[1].best()},
+                       {"weight_bytes", static_cast<double>(model.weight_bytes())}}});
+  report.add({.name = fmt::format("1b/prefill/b1"),
+              .shape = {{"batch", 1}, {"prompt", o.prompt}},
+              .variant = kernel(Phase::prefill),
+              .timing = prefill[0],
+              .bytes = model.decode_read_bytes(),
+              .ops = linear_ops * o.prompt,
               .more = {{"tokens_per_s", static_cast<double>(o.prompt) / prefill[0].best()}}});
   report.write(o.out);
   return 0;

@@ -35,13 +35,16 @@ TEST_P(DemoModel, UnquantisedGreedyTextIsTheGolden) {
 }
 
 TEST_P(DemoModel, Int8CostsLittleOnHeldOutText) {
-  if (GetParam() == Isa::reference) return;  // the op tests hold the reference; a whole evaluation on it takes minutes
+  if (GetParam() == Isa::reference)
+    return;  // the op tests hold the reference; a whole evaluation on it takes minutes
   Engine reference = Engine::load(kDemo, options(Quantization::none, DType::f32));
   const std::string text = read_text_file(kDemo + "/heldout.txt", 1 << 20);
-  const std::vector<int32_t> ids = reference.tokenizer().encode(text, {.add_special_tokens = false, .parse_special = false});
+  const std::vector<int32_t> ids =
+      reference.tokenizer().encode(text, {.add_special_tokens = false, .parse_special = false});
   for (DType kv : {DType::f16, DType::i8}) {
     Engine candidate = Engine::load(kDemo, options(Quantization::w8a8, kv));
-    const Evaluation r = evaluate(reference, candidate, ids, reference.encode("").front(), {.window = 256, .max_tokens = 1000});
+    const Evaluation r = evaluate(reference, candidate, ids, reference.encode("").front(),
+                                  {.window = 256, .max_tokens = 1000});
     // Prose of a 7 M model is uncertain: near-ties make 4 of 100 first choices differ (94.8 to 96.6 % were seen).
     EXPECT_GE(r.top1_agreement, 0.94) << name_of(kv);
     EXPECT_LE(r.mean_kl, 0.01) << name_of(kv);

@@ -42,7 +42,8 @@ Expected read_expected() {
 class ModelParity : public harness::IsaTest {
  protected:
   // Logits of every position, `chunk` tokens at a time.
-  std::vector<float> logits(const std::string& folder, const Expected& e, int64_t chunk, Quantization quantization) {
+  std::vector<float> logits(const std::string& folder, const Expected& e, int64_t chunk,
+                            Quantization quantization) {
     EngineOptions o;
     o.quantization = quantization, o.kv_dtype = DType::f32, o.isa = GetParam(), o.threads = 2;
     o.prefill_chunk = 64, o.logit_rows = 64;
@@ -51,7 +52,8 @@ class ModelParity : public harness::IsaTest {
     std::vector<float> all;
     for (size_t at = 0; at < e.ids.size(); at += static_cast<size_t>(chunk)) {
       const auto n = std::min(static_cast<size_t>(chunk), e.ids.size() - at);
-      const ConstTensor rows = engine.feed(std::span(e.ids).subspan(at, n), n == 1 ? Phase::decode : Phase::prefill, static_cast<int64_t>(n));
+      const ConstTensor rows = engine.feed(std::span(e.ids).subspan(at, n),
+                                           n == 1 ? Phase::decode : Phase::prefill, static_cast<int64_t>(n));
       all.insert(all.end(), rows.as<float>(), rows.as<float>() + rows.numel());
     }
     return all;
@@ -95,7 +97,8 @@ TEST_P(ModelParity, Int8LogitsStayNear) {
 TEST_P(ModelParity, W8A8HasTheSameBitsForEveryChunking) {
   const Expected e = read_expected();
   const std::vector<float> whole = logits("llama_tiny", e, 64, Quantization::w8a8);
-  for (int64_t chunk : {2, 3, 7, 16}) EXPECT_EQ(logits("llama_tiny", e, chunk, Quantization::w8a8), whole) << chunk;
+  for (int64_t chunk : {2, 3, 7, 16})
+    EXPECT_EQ(logits("llama_tiny", e, chunk, Quantization::w8a8), whole) << chunk;
 }
 
 // The folder in the compressed-tensors layout holds the same model as INT8.

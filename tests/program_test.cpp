@@ -44,7 +44,8 @@ class Program : public ::testing::Test {
       command += "'";
     }
     const fs::path out = folder.path() / "stdout", err = folder.path() / "stderr";
-    const int status = std::system(("( " + command + " ) >" + out.string() + " 2>" + err.string() + " </dev/null").c_str());
+    const int status =
+        std::system(("( " + command + " ) >" + out.string() + " 2>" + err.string() + " </dev/null").c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), slurp(out), slurp(err)};
   }
   void expect_error(const Outcome& r, int code, const std::string& says) {
@@ -58,7 +59,8 @@ class Program : public ::testing::Test {
     const fs::path copy = folder.path() / "model";
     fs::remove_all(copy);
     fs::create_directory(copy);
-    for (const auto& file : fs::directory_iterator(kDemo)) fs::create_symlink(file.path(), copy / file.path().filename());
+    for (const auto& file : fs::directory_iterator(kDemo))
+      fs::create_symlink(file.path(), copy / file.path().filename());
     return copy;
   }
   Outcome generate(const fs::path& model, const std::vector<std::string>& more = {}) {
@@ -67,7 +69,8 @@ class Program : public ::testing::Test {
     return run(arguments);
   }
   // The built-in model's folder with another safetensors file: a JSON header and bytes after it.
-  fs::path model_with_weights(const std::string& header, size_t data_bytes, uint64_t claimed_header_bytes = 0) {
+  fs::path model_with_weights(const std::string& header, size_t data_bytes,
+                              uint64_t claimed_header_bytes = 0) {
     const fs::path copy = model_copy();
     std::string file(8, '\0');
     uint64_t n = claimed_header_bytes ? claimed_header_bytes : header.size();
@@ -112,9 +115,11 @@ TEST_F(Program, JsonIsOneObject) {
 }
 
 TEST_F(Program, TheTextDoesNotDependOnThreadsOrPromptChunks) {
-  const std::vector<std::string> base = {"generate", "-p", "Once upon a time there was a little boy", "-n", "16", "--temp", "0"};
+  const std::vector<std::string> base = {
+      "generate", "-p", "Once upon a time there was a little boy", "-n", "16", "--temp", "0"};
   const std::string expected = run(base).out;
-  for (const auto& more : std::vector<std::vector<std::string>>{{"-t", "1"}, {"-t", "3"}, {"-t", "7"}, {"--prefill-chunk", "3"}}) {
+  for (const auto& more : std::vector<std::vector<std::string>>{
+           {"-t", "1"}, {"-t", "3"}, {"-t", "7"}, {"--prefill-chunk", "3"}}) {
     auto arguments = base;
     arguments.insert(arguments.end(), more.begin(), more.end());
     EXPECT_EQ(run(arguments).out, expected) << more[0] << more[1];
@@ -130,7 +135,8 @@ TEST_F(Program, StopStringsEndTheText) {
 }
 
 TEST_F(Program, PlanIsWhatLoadingAllocates) {
-  const Outcome plan = run({"plan", "--json", "-c", "256"}), used = run({"generate", "--json", "-c", "256", "-p", "a", "-n", "1"});
+  const Outcome plan = run({"plan", "--json", "-c", "256"}),
+                used = run({"generate", "--json", "-c", "256", "-p", "a", "-n", "1"});
   ASSERT_EQ(plan.code, 0) << plan.err;
   int64_t weights = 0, kv = 0;
   const auto table = nlohmann::json::parse(plan.out);
@@ -169,7 +175,8 @@ TEST_F(Program, QuantizedFolderGivesTheSameModel) {
   const Outcome r = generate(out, {"--temp", "0"});
   EXPECT_EQ(r.code, 0) << r.err;
   EXPECT_EQ(r.out, generate(kDemo, {"--temp", "0"}).out);
-  expect_error(run({"quantize", "-o", out.string()}), 2, out.string());  // never over an existing model without --force
+  expect_error(run({"quantize", "-o", out.string()}), 2,
+               out.string());  // never over an existing model without --force
 }
 
 TEST_F(Program, NoSpaceLeavesNothing) {
@@ -222,17 +229,26 @@ TEST_F(Program, DamagedWeights) {
   const std::string tensor = R"({"model.norm.weight":{"dtype":"F32","shape":[2],"data_offsets":)";
   expect_error(generate(model_with_weights("{}", 0, 5000)), 3, "header");
   expect_error(generate(model_with_weights("{}", 0, ~uint64_t{0})), 3, "header");
-  expect_error(generate(model_with_weights(tensor + "[0,8]},\"b\":" + R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8)), 3, "model.safetensors");
-  expect_error(generate(model_with_weights(tensor + "[18446744073709551612,4]}}", 8)), 3, "model.safetensors");
-  expect_error(generate(model_with_weights(tensor + "[0,8]},\"model.norm.weight\":" + R"({"dtype":"F32","shape":[2],"data_offsets":[8,16]}})", 16)), 3, "model.norm.weight");
-  expect_error(generate(model_with_weights(R"({"model.norm.weight":{"dtype":"F33","shape":[2],"data_offsets":[0,8]}})", 8)), 3, "F33");
+  expect_error(generate(model_with_weights(
+                   tensor + "[0,8]},\"b\":" + R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8)),
+               3, "model.safetensors");
+  expect_error(generate(model_with_weights(tensor + "[18446744073709551612,4]}}", 8)), 3,
+               "model.safetensors");
+  expect_error(generate(model_with_weights(tensor + "[0,8]},\"model.norm.weight\":" +
+                                               R"({"dtype":"F32","shape":[2],"data_offsets":[8,16]}})",
+                                           16)),
+               3, "model.norm.weight");
+  expect_error(generate(model_with_weights(
+                   R"({"model.norm.weight":{"dtype":"F33","shape":[2],"data_offsets":[0,8]}})", 8)),
+               3, "F33");
 }
 
 TEST_F(Program, ShardNameOutsideTheFolder) {
   for (const char* name : {"../model.safetensors", "/etc/passwd", "a/../../b.safetensors"}) {
     const fs::path copy = model_copy();
     fs::remove(copy / "model.safetensors");
-    spit(copy / "model.safetensors.index.json", nlohmann::json{{"weight_map", {{"model.norm.weight", name}}}}.dump());
+    spit(copy / "model.safetensors.index.json",
+         nlohmann::json{{"weight_map", {{"model.norm.weight", name}}}}.dump());
     expect_error(generate(copy), 3, "model.safetensors.index.json");
   }
 }
@@ -242,10 +258,13 @@ TEST_F(Program, ConfigsThatCannotBe) {
   expect_error(r, 3, "MambaForCausalLM");
   EXPECT_THAT(r.err, HasSubstr("LlamaForCausalLM"));
   const auto config = nlohmann::json::parse(slurp(kDemo / "config.json"));
-  expect_error(generate(model_with_config("intermediate_size", config["intermediate_size"].get<int>() + 1)), 3, "mlp");
-  expect_error(generate(model_with_config("num_hidden_layers", config["num_hidden_layers"].get<int>() - 1)), 3, "layers");
+  expect_error(generate(model_with_config("intermediate_size", config["intermediate_size"].get<int>() + 1)),
+               3, "mlp");
+  expect_error(generate(model_with_config("num_hidden_layers", config["num_hidden_layers"].get<int>() - 1)),
+               3, "layers");
   expect_error(generate(model_with_config("hidden_size", "abc")), 3, "hidden_size");
-  expect_error(generate(model_with_config("vocab_size", config["vocab_size"].get<int>() - 5)), 3, "vocab_size");
+  expect_error(generate(model_with_config("vocab_size", config["vocab_size"].get<int>() - 5)), 3,
+               "vocab_size");
   expect_error(generate(model_with_config("num_attention_heads", 7)), 3, "num_");
 }
 

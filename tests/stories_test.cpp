@@ -20,7 +20,8 @@ class Stories : public harness::IsaTest {
   }
   EngineOptions options(Quantization q, std::optional<DType> kv = {}) {
     EngineOptions o;
-    o.quantization = q, o.kv_dtype = kv, o.isa = GetParam(), o.threads = 2, o.prefill_chunk = 64, o.logit_rows = 64;
+    o.quantization = q, o.kv_dtype = kv, o.isa = GetParam(), o.threads = 2, o.prefill_chunk = 64,
+    o.logit_rows = 64;
     return o;
   }
   static std::string expected_text() {
@@ -51,9 +52,11 @@ struct Mode {
 
 TEST_P(Stories, Int8CostsLittle) {
   Engine reference = Engine::load(kStories + "hf", options(Quantization::none, DType::f32));
-  const std::vector<int32_t> ids = reference.tokenizer().encode(expected_text(), {.add_special_tokens = false, .parse_special = false});
-  for (const Mode& m : {Mode{Quantization::w8a16, DType::f16, 0.0015}, Mode{Quantization::w8a8, DType::f16, 0.003},
-                        Mode{Quantization::w8a8, DType::i8, 0.004}, Mode{Quantization::auto_, DType::f16, 0.003}}) {
+  const std::vector<int32_t> ids =
+      reference.tokenizer().encode(expected_text(), {.add_special_tokens = false, .parse_special = false});
+  for (const Mode& m :
+       {Mode{Quantization::w8a16, DType::f16, 0.0015}, Mode{Quantization::w8a8, DType::f16, 0.003},
+        Mode{Quantization::w8a8, DType::i8, 0.004}, Mode{Quantization::auto_, DType::f16, 0.003}}) {
     Engine candidate = Engine::load(kStories + "hf", options(m.quantization, m.kv));
     const Evaluation r = evaluate(reference, candidate, ids, reference.encode("").front(), {});
     SCOPED_TRACE(std::string(name_of(m.quantization)) + ", cache " + name_of(m.kv));

@@ -27,8 +27,10 @@ void print_wrapped(std::string_view text, size_t width) {
     word.clear();
   };
   for (char c : text) {
-    if (c == ' ' || c == '\n') flush_word();
-    else word += c;
+    if (c == ' ' || c == '\n')
+      flush_word();
+    else
+      word += c;
     if (c == '\n' && column > 0) fmt::print("\n"), column = 0;
   }
   flush_word();
@@ -59,8 +61,9 @@ Speeds measure_speeds(Engine& engine, const std::vector<int32_t>& text) {
 std::string kernels_that_ran(const Engine& engine) {
   std::set<std::string> names;
   for (Phase phase : {Phase::prefill, Phase::decode})
-    for (const auto& k : LlamaModel::kernels(engine.model().config(), engine.options().quantization, engine.context(), phase,
-                                             phase == Phase::prefill ? engine.options().prefill_chunk : 1, 512, engine.cache_shape()))
+    for (const auto& k : LlamaModel::kernels(
+             engine.model().config(), engine.options().quantization, engine.context(), phase,
+             phase == Phase::prefill ? engine.options().prefill_chunk : 1, 512, engine.cache_shape()))
       names.insert(k.op + ":" + k.variant);
   std::string all;
   for (const auto& n : names) all += (all.empty() ? "" : " ") + n;
@@ -73,15 +76,17 @@ int run() {
   options.prefill_chunk = 128, options.logit_rows = 128;
   Engine engine = Engine::load(folder, options);
   const ModelConfig& config = engine.model().config();
-  fmt::print("octavo {}: a {:.1f} M parameter Llama of our own, bf16 on disk, quantised to INT8 while loading\n", OCTAVO_VERSION,
-             static_cast<double>(config.parameters()) / 1e6);
-  fmt::print("{}, {} thread{}, {}\n\n", cpu_facts().name, engine.options().threads, engine.options().threads == 1 ? "" : "s",
-             name_of(engine.options().isa));
+  fmt::print(
+      "octavo {}: a {:.1f} M parameter Llama of our own, bf16 on disk, quantised to INT8 while loading\n",
+      OCTAVO_VERSION, static_cast<double>(config.parameters()) / 1e6);
+  fmt::print("{}, {} thread{}, {}\n\n", cpu_facts().name, engine.options().threads,
+             engine.options().threads == 1 ? "" : "s", name_of(engine.options().isa));
 
   GenerateOptions g;
   const GenerationDefaults defaults = GenerationDefaults::load(folder);
   g.max_tokens = 150, g.seed = kSeed;
-  g.sampling.temperature = defaults.temperature.value_or(0.8f), g.sampling.top_p = defaults.top_p.value_or(0.95f);
+  g.sampling.temperature = defaults.temperature.value_or(0.8f),
+  g.sampling.top_p = defaults.top_p.value_or(0.95f);
   g.sampling.top_k = defaults.top_k.value_or(0), g.sampling.min_p = defaults.min_p.value_or(0);
   g.sampling.repetition_penalty = defaults.repetition_penalty.value_or(1);
   const Generation story = engine.generate(engine.encode(kPrompt), g);
@@ -89,25 +94,34 @@ int run() {
   const int64_t peak_int8 = peak_memory_bytes();  // before the unquantised model is there too
 
   const std::string text = read_text_file(folder + "/heldout.txt", 1 << 20);
-  const std::vector<int32_t> ids = engine.tokenizer().encode(text, {.add_special_tokens = false, .parse_special = false});
+  const std::vector<int32_t> ids =
+      engine.tokenizer().encode(text, {.add_special_tokens = false, .parse_special = false});
   const Speeds speeds = measure_speeds(engine, ids);
-  const double read_gbs = harness::measure_read_gbs(engine.pool(), {.bytes = int64_t{256} << 20, .rounds = 5, .seconds = 0.3});
+  const double read_gbs =
+      harness::measure_read_gbs(engine.pool(), {.bytes = int64_t{256} << 20, .rounds = 5, .seconds = 0.3});
   const double decode_gbs = speeds.decode * static_cast<double>(engine.model().decode_read_bytes()) / 1e9;
 
   EngineOptions unquantised = options;
   unquantised.quantization = Quantization::none;
   Engine reference = Engine::load(folder, unquantised);
-  const Evaluation accuracy = evaluate(reference, engine, ids, engine.encode("").front(), {.window = 512, .max_tokens = 1500});
+  const Evaluation accuracy =
+      evaluate(reference, engine, ids, engine.encode("").front(), {.window = 512, .max_tokens = 1500});
 
-  fmt::print("\naccuracy  INT8 against fp32 on {} held-out tokens: top-1 agreement {:.2f} %, mean KL {:.5f} nats,\n", accuracy.tokens,
-             100 * accuracy.top1_agreement, accuracy.mean_kl);
-  fmt::print("          perplexity {:.3f} (fp32 {:.3f})\n", accuracy.perplexity, accuracy.perplexity_reference);
-  fmt::print("memory    weights {} (fp32 {}), KV cache {} for {} tokens, peak {}\n", human_bytes(engine.model().weight_bytes()),
-             human_bytes(4 * config.parameters()), human_bytes(engine.cache_shape().bytes()), engine.options().context, human_bytes(peak_int8));
-  fmt::print("speed     prompt {:.0f} tok/s, generation {:.0f} tok/s = {:.1f} GB/s of weights, {:.0f} % of the {:.1f} GB/s that this\n"
-             "          machine reads from memory{}\n",
-             speeds.prefill, speeds.decode, decode_gbs, 100 * decode_gbs / read_gbs, read_gbs,
-             engine.model().weight_bytes() < cpu_facts().last_level_cache_bytes ? " (the weights fit its cache)" : "");
+  fmt::print(
+      "\naccuracy  INT8 against fp32 on {} held-out tokens: top-1 agreement {:.2f} %, mean KL {:.5f} nats,\n",
+      accuracy.tokens, 100 * accuracy.top1_agreement, accuracy.mean_kl);
+  fmt::print("          perplexity {:.3f} (fp32 {:.3f})\n", accuracy.perplexity,
+             accuracy.perplexity_reference);
+  fmt::print("memory    weights {} (fp32 {}), KV cache {} for {} tokens, peak {}\n",
+             human_bytes(engine.model().weight_bytes()), human_bytes(4 * config.parameters()),
+             human_bytes(engine.cache_shape().bytes()), engine.options().context, human_bytes(peak_int8));
+  fmt::print(
+      "speed     prompt {:.0f} tok/s, generation {:.0f} tok/s = {:.1f} GB/s of weights, {:.0f} % of the "
+      "{:.1f} GB/s that this\n"
+      "          machine reads from memory{}\n",
+      speeds.prefill, speeds.decode, decode_gbs, 100 * decode_gbs / read_gbs, read_gbs,
+      engine.model().weight_bytes() < cpu_facts().last_level_cache_bytes ? " (the weights fit its cache)"
+                                                                         : "");
   fmt::print("kernels   ");
   const std::string kernels = kernels_that_ran(engine);
   size_t column = 10;
@@ -116,9 +130,10 @@ int run() {
     if (column + end - at > 108) fmt::print("\n          "), column = 10;
     fmt::print("{} ", kernels.substr(at, end - at)), column += end - at + 1, at = end + 1;
   }
-  fmt::print("\n\nnext\n  octavo generate -p \"The old house\" -n 100      another text\n"
-             "  octavo explain                                 which kernel runs where, and why\n"
-             "  octavo generate -m path/to/hf-llama -p \"...\"   your own Llama, quantised while loading\n");
+  fmt::print(
+      "\n\nnext\n  octavo generate -p \"The old house\" -n 100      another text\n"
+      "  octavo explain                                 which kernel runs where, and why\n"
+      "  octavo generate -m path/to/hf-llama -p \"...\"   your own Llama, quantised while loading\n");
   return 0;
 }
 

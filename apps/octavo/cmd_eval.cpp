@@ -32,11 +32,13 @@ int run(const Options& o) {
   EngineOptions e = o.model.engine_options();
   e.prefill_chunk = std::min<int64_t>(e.prefill_chunk, 128);  // every row of a chunk needs its logits
   e.logit_rows = e.prefill_chunk;
-  Engine candidate = Engine::load(o.model.folder(), e, [](int64_t done, int64_t total) { show_progress("loading", done, total); });
+  Engine candidate = Engine::load(o.model.folder(), e,
+                                  [](int64_t done, int64_t total) { show_progress("loading", done, total); });
   Engine reference = load_reference(o, o.model.prefill_chunk);
   clear_progress();
 
-  std::vector<int32_t> ids = candidate.tokenizer().encode(text, {.add_special_tokens = false, .parse_special = true});
+  std::vector<int32_t> ids =
+      candidate.tokenizer().encode(text, {.add_special_tokens = false, .parse_special = true});
   const std::vector<int32_t> empty = candidate.encode("");
   const std::optional<int32_t> start = empty.empty() ? std::nullopt : std::optional(empty.front());
   const EvaluateOptions options{.window = o.window, .max_tokens = o.max_tokens};
@@ -48,18 +50,20 @@ int run(const Options& o) {
   const EngineOptions& used = candidate.options();
   if (o.json) {
     nlohmann::ordered_json j;
-    j["quantization"] = name_of(used.quantization), j["kv_cache_dtype"] = name_of(*used.kv_dtype), j["isa"] = name_of(used.isa);
+    j["quantization"] = name_of(used.quantization), j["kv_cache_dtype"] = name_of(*used.kv_dtype),
+    j["isa"] = name_of(used.isa);
     j["tokens"] = r.tokens, j["windows"] = r.windows;
     j["perplexity_reference"] = r.perplexity_reference, j["perplexity"] = r.perplexity;
-    j["mean_kl"] = r.mean_kl, j["p99_kl"] = r.p99_kl, j["max_kl"] = r.max_kl, j["top1_agreement"] = r.top1_agreement;
+    j["mean_kl"] = r.mean_kl, j["p99_kl"] = r.p99_kl, j["max_kl"] = r.max_kl,
+    j["top1_agreement"] = r.top1_agreement;
     j["seconds_reference"] = r.seconds_reference, j["seconds"] = r.seconds;
     write_stdout(j.dump(2) + "\n");
     return 0;
   }
-  fmt::print("{} tokens in {} windows; {} with a {} cache against the unquantised model in fp32\n", r.tokens, r.windows,
-             name_of(used.quantization), name_of(*used.kv_dtype));
-  fmt::print("  perplexity        {:.4f} (unquantised {:.4f}, {:+.3f} %)\n", r.perplexity, r.perplexity_reference,
-             100 * (r.perplexity / r.perplexity_reference - 1));
+  fmt::print("{} tokens in {} windows; {} with a {} cache against the unquantised model in fp32\n", r.tokens,
+             r.windows, name_of(used.quantization), name_of(*used.kv_dtype));
+  fmt::print("  perplexity        {:.4f} (unquantised {:.4f}, {:+.3f} %)\n", r.perplexity,
+             r.perplexity_reference, 100 * (r.perplexity / r.perplexity_reference - 1));
   fmt::print("  mean KL           {:.6f} nats (p99 {:.5f}, max {:.5f})\n", r.mean_kl, r.p99_kl, r.max_kl);
   fmt::print("  top-1 agreement   {:.2f} %\n", 100 * r.top1_agreement);
   fmt::print("  time              {:.2f} s (unquantised {:.2f} s)\n", r.seconds, r.seconds_reference);
@@ -72,7 +76,8 @@ std::function<int()> setup_eval(CLI::App& app) {
   auto o = std::make_shared<Options>();
   add_model_options(app, o->model);
   app.add_option("-f,--file", o->text_file, "text to evaluate on (UTF-8)")->required();
-  app.add_option("--reference", o->reference, "unquantised model to compare with (default: the same folder; needed for INT8 folders)");
+  app.add_option("--reference", o->reference,
+                 "unquantised model to compare with (default: the same folder; needed for INT8 folders)");
   app.add_option("--window", o->window, "tokens of a window, each starting afresh (default: the context)");
   app.add_option("--max-tokens", o->max_tokens, "stop after this many tokens of the text");
   app.add_flag("--json", o->json, "machine-readable");

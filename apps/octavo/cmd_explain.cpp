@@ -21,29 +21,46 @@ int run(const Options& o) {
   const EngineOptions e = o.model.engine_options();
   Context ctx;
   ctx.isa = e.isa;
-  KvCacheShape cache{.dtype = e.kv_dtype.value_or(e.quantization == Quantization::none ? DType::f32 : DType::f16),
-                     .layers = config.layers, .kv_heads = config.kv_heads, .head_dim = config.head_dim, .tokens = o.length};
+  KvCacheShape cache{
+      .dtype = e.kv_dtype.value_or(e.quantization == Quantization::none ? DType::f32 : DType::f16),
+      .layers = config.layers,
+      .kv_heads = config.kv_heads,
+      .head_dim = config.head_dim,
+      .tokens = o.length};
   nlohmann::ordered_json j = nlohmann::ordered_json::array();
   if (!o.json)
-    fmt::print("{} on {}: instruction set {} ({})\n", name_of(e.quantization), cpu_facts().name, name_of(e.isa),
-               o.model.isa == "auto" ? "the best that this CPU has" : "asked for with --isa");
+    fmt::print("{} on {}: instruction set {} ({})\n", name_of(e.quantization), cpu_facts().name,
+               name_of(e.isa), o.model.isa == "auto" ? "the best that this CPU has" : "asked for with --isa");
   for (Phase phase : {Phase::prefill, Phase::decode}) {
     const bool prefill = phase == Phase::prefill;
     const int64_t tokens = prefill ? std::min(o.prompt, o.length) : 1;
     if (!o.json)
-      fmt::print("\n{} ({} new token{}, {} in the cache)\n", prefill ? "prompt" : "generation", tokens, tokens == 1 ? "" : "s", o.length);
-    for (const KernelChoice& k : LlamaModel::kernels(config, e.quantization, ctx, phase, tokens, o.length, cache)) {
-      if (o.json) j.push_back({{"phase", prefill ? "prefill" : "decode"}, {"op", k.op}, {"what", k.what}, {"shape", k.shape}, {"variant", k.variant}, {"why", k.why}});
-      else fmt::print("  {:<14}{:<22}{:<22}{:<18}{}\n", k.op, k.what, k.shape, k.variant, k.why);
+      fmt::print("\n{} ({} new token{}, {} in the cache)\n", prefill ? "prompt" : "generation", tokens,
+                 tokens == 1 ? "" : "s", o.length);
+    for (const KernelChoice& k :
+         LlamaModel::kernels(config, e.quantization, ctx, phase, tokens, o.length, cache)) {
+      if (o.json)
+        j.push_back({{"phase", prefill ? "prefill" : "decode"},
+                     {"op", k.op},
+                     {"what", k.what},
+                     {"shape", k.shape},
+                     {"variant", k.variant},
+                     {"why", k.why}});
+      else
+        fmt::print("  {:<14}{:<22}{:<22}{:<18}{}\n", k.op, k.what, k.shape, k.variant, k.why);
     }
   }
   if (o.json) {
     write_stdout(j.dump(2) + "\n");
     return 0;
   }
-  fmt::print("\nINT8 products (gemm_w8a8) give the same bits on every instruction set, for every batch and thread count.\n");
+  fmt::print(
+      "\nINT8 products (gemm_w8a8) give the same bits on every instruction set, for every batch and thread "
+      "count.\n");
   if (e.quantization == Quantization::auto_ || e.quantization == Quantization::w8a16)
-    fmt::print("gemm_w8a16 may differ in the last bit between batch sizes; --quantization w8a8 is batch-invariant throughout.\n");
+    fmt::print(
+        "gemm_w8a16 may differ in the last bit between batch sizes; --quantization w8a8 is batch-invariant "
+        "throughout.\n");
   return 0;
 }
 
@@ -52,8 +69,12 @@ int run(const Options& o) {
 std::function<int()> setup_explain(CLI::App& app) {
   auto o = std::make_shared<Options>();
   add_model_options(app, o->model);
-  app.add_option("--prompt-tokens", o->prompt, "tokens of the prompt")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--length", o->length, "keys in the cache")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--prompt-tokens", o->prompt, "tokens of the prompt")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--length", o->length, "keys in the cache")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   app.add_flag("--json", o->json, "machine-readable");
   return [o] { return run(*o); };
 }

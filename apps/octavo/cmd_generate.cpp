@@ -36,9 +36,12 @@ std::string read_prompt(const Options& o) {
 SamplingOptions choose_sampling(const Options& o, const GenerationDefaults& model, std::string& said) {
   SamplingOptions s;
   const auto pick = [&](const char* name, const auto& flag, const auto& from_model, auto& value) {
-    if (flag) value = *flag;
-    else if (from_model) value = *from_model;
-    if (flag || from_model) said += fmt::format("{}{} {}{}", said.empty() ? "" : ", ", name, value, flag ? "" : " (model)");
+    if (flag)
+      value = *flag;
+    else if (from_model)
+      value = *from_model;
+    if (flag || from_model)
+      said += fmt::format("{}{} {}{}", said.empty() ? "" : ", ", name, value, flag ? "" : " (model)");
   };
   s.temperature = 0.8f;
   pick("temperature", o.temperature, model.temperature, s.temperature);
@@ -53,7 +56,8 @@ nlohmann::ordered_json to_json(const Generation& g, const Engine& engine, uint64
   nlohmann::ordered_json j;
   j["text"] = g.text, j["ids"] = g.ids, j["finish_reason"] = name_of(g.finish), j["seed"] = seed;
   j["prompt_tokens"] = g.timings.prompt_tokens, j["generated_tokens"] = g.timings.generated_tokens;
-  j["prefill_tokens_per_s"] = g.timings.prefill_tokens_per_s(), j["decode_tokens_per_s"] = g.timings.decode_tokens_per_s();
+  j["prefill_tokens_per_s"] = g.timings.prefill_tokens_per_s(),
+  j["decode_tokens_per_s"] = g.timings.decode_tokens_per_s();
   j["weight_bytes"] = engine.model().weight_bytes(), j["kv_bytes"] = engine.cache_shape().bytes();
   j["peak_bytes"] = peak_memory_bytes(), j["quantization"] = name_of(engine.options().quantization);
   j["isa"] = name_of(engine.options().isa), j["threads"] = engine.options().threads;
@@ -76,7 +80,9 @@ int run(const Options& o) {
     if (!o.json && !write_stdout(text)) reader_gone = true;
     return !reader_gone && !interrupted();
   });
-  if (reader_gone) throw Error(ErrorKind::runtime, "the output could not be written (is the reader gone, or the disk full?)");
+  if (reader_gone)
+    throw Error(ErrorKind::runtime,
+                "the output could not be written (is the reader gone, or the disk full?)");
   if (o.json) {
     write_stdout(to_json(result, engine, g.seed).dump(2) + "\n");
   } else {
@@ -84,11 +90,15 @@ int run(const Options& o) {
   }
   if (!o.quiet) {
     const Timings& t = result.timings;
-    fmt::print(stderr, "\n{} tokens, {} | prompt {} tokens, {:.0f} tok/s | generation {:.1f} tok/s | weights {}, KV {}, peak {}\n",
-               t.generated_tokens, name_of(result.finish), t.prompt_tokens, t.prefill_tokens_per_s(), t.decode_tokens_per_s(),
-               human_bytes(engine.model().weight_bytes()), human_bytes(engine.cache_shape().bytes()), human_bytes(peak_memory_bytes()));
-    fmt::print(stderr, "{} | {} | {} threads | {}{}\n", name_of(engine.options().quantization), name_of(engine.options().isa),
-               engine.options().threads, said.empty() ? "temperature 0.8" : said,
+    fmt::print(stderr,
+               "\n{} tokens, {} | prompt {} tokens, {:.0f} tok/s | generation {:.1f} tok/s | weights {}, KV "
+               "{}, peak {}\n",
+               t.generated_tokens, name_of(result.finish), t.prompt_tokens, t.prefill_tokens_per_s(),
+               t.decode_tokens_per_s(), human_bytes(engine.model().weight_bytes()),
+               human_bytes(engine.cache_shape().bytes()), human_bytes(peak_memory_bytes()));
+    fmt::print(stderr, "{} | {} | {} threads | {}{}\n", name_of(engine.options().quantization),
+               name_of(engine.options().isa), engine.options().threads,
+               said.empty() ? "temperature 0.8" : said,
                g.sampling.temperature > 0 ? fmt::format(", seed {}", g.seed) : "");
   }
   return interrupted() ? static_cast<int>(ErrorKind::interrupted) : 0;
@@ -101,12 +111,16 @@ std::function<int()> setup_generate(CLI::App& app) {
   add_model_options(app, o->model);
   app.add_option("-p,--prompt", o->prompt, "text to continue");
   app.add_option("-f,--file", o->prompt_file, "read the prompt from a file (-: stdin)");
-  app.add_option("-n,--max-tokens,--n-predict,--predict,--max-new-tokens", o->max_tokens, "tokens to generate; -1: until the end")->capture_default_str();
-  app.add_option("--temp,--temperature", o->temperature, "0: always the most likely token (default: the model's, else 0.8)");
+  app.add_option("-n,--max-tokens,--n-predict,--predict,--max-new-tokens", o->max_tokens,
+                 "tokens to generate; -1: until the end")
+      ->capture_default_str();
+  app.add_option("--temp,--temperature", o->temperature,
+                 "0: always the most likely token (default: the model's, else 0.8)");
   app.add_option("--top-k", o->top_k, "only the k most likely tokens (0: off)");
   app.add_option("--top-p", o->top_p, "only the most likely tokens that make up this probability (1: off)");
   app.add_option("--min-p", o->min_p, "only tokens at least this likely relative to the best (0: off)");
-  app.add_option("--repeat-penalty,--repetition-penalty", o->repeat_penalty, "divides the logits of tokens already seen (1: off)");
+  app.add_option("--repeat-penalty,--repetition-penalty", o->repeat_penalty,
+                 "divides the logits of tokens already seen (1: off)");
   app.add_option("-s,--seed", o->seed, "the same seed gives the same text (default: random, printed)");
   app.add_option("--stop", o->stop, "end at this text (may be repeated)");
   app.add_flag("--ignore-eos", o->ignore_eos, "go on after the end-of-text token");

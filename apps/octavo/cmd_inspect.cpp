@@ -34,22 +34,28 @@ int run(const Options& o) {
     j["folder"] = folder, j["architecture"] = c.architecture, j["parameters"] = c.parameters();
     j["hidden_size"] = c.hidden, j["intermediate_size"] = c.ffn, j["num_hidden_layers"] = c.layers;
     j["num_attention_heads"] = c.heads, j["num_key_value_heads"] = c.kv_heads, j["head_dim"] = c.head_dim;
-    j["vocab_size"] = c.vocab, j["max_position_embeddings"] = c.max_positions, j["tie_word_embeddings"] = c.tied_embeddings;
+    j["vocab_size"] = c.vocab, j["max_position_embeddings"] = c.max_positions,
+    j["tie_word_embeddings"] = c.tied_embeddings;
     j["quantized"] = loader.file_is_quantized();
-    for (const auto& [dtype, sums] : by_dtype) j["dtypes"][dtype] = {{"tensors", sums.first}, {"bytes", sums.second}};
+    for (const auto& [dtype, sums] : by_dtype)
+      j["dtypes"][dtype] = {{"tensors", sums.first}, {"bytes", sums.second}};
     if (o.tensors)
       for (const TensorInfo* t : loader.files().tensors())
         j["tensors"].push_back({{"name", t->name}, {"dtype", t->dtype_name}, {"shape", t->shape}});
     write_stdout(j.dump(2) + "\n");
     return 0;
   }
-  fmt::print("{}\n  {}, {} parameters{}\n", folder, c.architecture, c.parameters(), loader.file_is_quantized() ? ", INT8 (compressed-tensors)" : "");
-  fmt::print("  {} layers, width {}, feed-forward {}, {} query heads and {} KV heads of {}\n", c.layers, c.hidden, c.ffn, c.heads, c.kv_heads, c.head_dim);
-  fmt::print("  vocabulary {} ({} embeddings), tokenizer {} tokens, context {}\n", c.vocab, c.tied_embeddings ? "tied" : "untied",
-             tokenizer.vocab_size(), c.max_positions);
-  for (const auto& [dtype, sums] : by_dtype) fmt::print("  {:>5} tensors of {}, {}\n", sums.first, dtype, human_bytes(sums.second));
+  fmt::print("{}\n  {}, {} parameters{}\n", folder, c.architecture, c.parameters(),
+             loader.file_is_quantized() ? ", INT8 (compressed-tensors)" : "");
+  fmt::print("  {} layers, width {}, feed-forward {}, {} query heads and {} KV heads of {}\n", c.layers,
+             c.hidden, c.ffn, c.heads, c.kv_heads, c.head_dim);
+  fmt::print("  vocabulary {} ({} embeddings), tokenizer {} tokens, context {}\n", c.vocab,
+             c.tied_embeddings ? "tied" : "untied", tokenizer.vocab_size(), c.max_positions);
+  for (const auto& [dtype, sums] : by_dtype)
+    fmt::print("  {:>5} tensors of {}, {}\n", sums.first, dtype, human_bytes(sums.second));
   if (o.tensors)
-    for (const TensorInfo* t : loader.files().tensors()) fmt::print("  {:<5}{:<64}[{}]\n", t->dtype_name, t->name, fmt::join(t->shape, ", "));
+    for (const TensorInfo* t : loader.files().tensors())
+      fmt::print("  {:<5}{:<64}[{}]\n", t->dtype_name, t->name, fmt::join(t->shape, ", "));
   return 0;
 }
 
@@ -57,7 +63,8 @@ int run(const Options& o) {
 
 std::function<int()> setup_inspect(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  app.add_option("-m,--model,--model-path", o->model, "model: Hugging Face folder, or org/name in the Hugging Face cache (default: built-in)");
+  app.add_option("-m,--model,--model-path", o->model,
+                 "model: Hugging Face folder, or org/name in the Hugging Face cache (default: built-in)");
   app.add_flag("--tensors", o->tensors, "list every tensor");
   app.add_flag("--json", o->json, "machine-readable");
   return [o] { return run(*o); };

@@ -28,13 +28,14 @@ int run(const Options& o) {
     write_stdout(j.dump(2) + "\n");
     return 0;
   }
-  fmt::print("{}: {} parameters, --quantization {}, context {} of at most {}\n\n", config.architecture, config.parameters(),
-             name_of(options.quantization), context, config.max_positions);
+  fmt::print("{}: {} parameters, --quantization {}, context {} of at most {}\n\n", config.architecture,
+             config.parameters(), name_of(options.quantization), context, config.max_positions);
   for (const auto& row : plan.rows)
     if (row.bytes > 0) fmt::print("  {:<44}{:>18} {:>10}\n", row.what, row.bytes, human_bytes(row.bytes));
   fmt::print("  {:<44}{:>18} {:>10}\n", "total", plan.total(), human_bytes(plan.total()));
   if (options.memory_budget > 0)
-    fmt::print("\nfits --memory-budget {}: {} are left\n", human_bytes(options.memory_budget), human_bytes(options.memory_budget - plan.total()));
+    fmt::print("\nfits --memory-budget {}: {} are left\n", human_bytes(options.memory_budget),
+               human_bytes(options.memory_budget - plan.total()));
   return 0;
 }
 

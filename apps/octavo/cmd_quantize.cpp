@@ -19,7 +19,8 @@ struct Options {
 
 int run(const Options& o) {
   const std::string folder = find_model(o.model);
-  const ModelConfig config = ModelConfig::load(folder);  // refuses a model that octavo could not run afterwards
+  const ModelConfig config =
+      ModelConfig::load(folder);  // refuses a model that octavo could not run afterwards
   ThreadPool pool(o.threads > 0 ? o.threads : cpu_facts().cores);
   Context ctx;
   ctx.isa = parse_isa(o.isa), ctx.pool = &pool;
@@ -33,9 +34,12 @@ int run(const Options& o) {
   const CheckpointSummary written = write_int8_checkpoint(folder, o.output, ctx, options);
   clear_progress();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  fmt::print("{}: {} linear layers in INT8, {} tensors as they were\n", o.output, written.quantized_tensors, written.copied_tensors);
-  fmt::print("  {} -> {} in {:.1f} s\n", human_bytes(written.bytes_in), human_bytes(written.bytes_out), seconds);
-  fmt::print("next: octavo generate -m {} -p \"...\"\n      octavo eval -m {} --reference {} -f text.txt\n", o.output, o.output, folder);
+  fmt::print("{}: {} linear layers in INT8, {} tensors as they were\n", o.output, written.quantized_tensors,
+             written.copied_tensors);
+  fmt::print("  {} -> {} in {:.1f} s\n", human_bytes(written.bytes_in), human_bytes(written.bytes_out),
+             seconds);
+  fmt::print("next: octavo generate -m {} -p \"...\"\n      octavo eval -m {} --reference {} -f text.txt\n",
+             o.output, o.output, folder);
   return 0;
 }
 
@@ -43,7 +47,8 @@ int run(const Options& o) {
 
 std::function<int()> setup_quantize(CLI::App& app) {
   auto o = std::make_shared<Options>();
-  app.add_option("-m,--model,--model-path", o->model, "model to quantise: Hugging Face folder, or org/name in the cache (default: built-in)");
+  app.add_option("-m,--model,--model-path", o->model,
+                 "model to quantise: Hugging Face folder, or org/name in the cache (default: built-in)");
   app.add_option("-o,--output", o->output, "folder to write; must not exist or be empty")->required();
   app.add_option("-t,--threads", o->threads, "threads (default: all cores)");
   app.add_option("--isa", o->isa, "auto | reference | avx2 | avx512")->capture_default_str();

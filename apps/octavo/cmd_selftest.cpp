@@ -28,10 +28,17 @@ struct OpCases {
 };
 
 constexpr OpCases kOps[] = {
-    {"attention_f", attention_f_cases}, {"embedding", embedding_cases}, {"gemm_f", gemm_f_cases},
-    {"gemm_w8a16", gemm_w8a16_cases},   {"gemm_w8a8", gemm_w8a8_cases}, {"kv_append", kv_append_cases},
-    {"quantize_rows", quantize_rows_cases}, {"rms_norm", rms_norm_cases}, {"rope", rope_cases},
-    {"sample", sample_cases},           {"silu_mul", silu_mul_cases},
+    {"attention_f", attention_f_cases},
+    {"embedding", embedding_cases},
+    {"gemm_f", gemm_f_cases},
+    {"gemm_w8a16", gemm_w8a16_cases},
+    {"gemm_w8a8", gemm_w8a8_cases},
+    {"kv_append", kv_append_cases},
+    {"quantize_rows", quantize_rows_cases},
+    {"rms_norm", rms_norm_cases},
+    {"rope", rope_cases},
+    {"sample", sample_cases},
+    {"silu_mul", silu_mul_cases},
 };
 
 int run() {
@@ -53,7 +60,8 @@ int run() {
         const harness::CaseResult result = harness::run_case(ctx, c);
         ++here;
         result.problem.empty() ? ++passed : ++failed;
-        if (!result.problem.empty()) fmt::print("  {}: FAILED {} ({}): {}\n", op.op, c.name, c.why, result.problem);
+        if (!result.problem.empty())
+          fmt::print("  {}: FAILED {} ({}): {}\n", op.op, c.name, c.why, result.problem);
       }
       fmt::print("  {:<16}{:>6} cases{:>8.2f} s\n", op.op, here,
                  std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());

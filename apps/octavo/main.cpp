@@ -17,7 +17,8 @@ constexpr Command kCommands[] = {
     {"plan", "the bytes that a model will need, before anything is loaded", setup_plan},
     {"inspect", "what a model folder holds", setup_inspect},
     {"quantize", "write an INT8 copy of a model (compressed-tensors)", setup_quantize},
-    {"eval", "what INT8 costs: perplexity, KL divergence and agreement against the unquantised model", setup_eval},
+    {"eval", "what INT8 costs: perplexity, KL divergence and agreement against the unquantised model",
+     setup_eval},
     {"explain", "which kernel runs for which shape, and why", setup_explain},
     {"selftest", "every kernel of this CPU against the reference", setup_selftest},
     {"demo", "the built-in model in INT8: text, speed, memory, accuracy", setup_demo},
@@ -92,7 +93,8 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "octavo: {}\n", e.what());
     return static_cast<int>(e.kind());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "octavo: out of memory; try a smaller -c or --kv-cache-dtype int8, and see `octavo plan`\n");
+    fmt::print(stderr,
+               "octavo: out of memory; try a smaller -c or --kv-cache-dtype int8, and see `octavo plan`\n");
     return static_cast<int>(octavo::ErrorKind::out_of_memory);
   } catch (const std::exception& e) {
     fmt::print(stderr, "octavo: unexpected error: {}\n", e.what());

@@ -19,12 +19,14 @@ std::string environment(const char* name) {
 }
 
 std::string built_in_model() {
-  for (const std::string& folder : {environment("OCTAVO_DEMO_MODEL"), std::string(OCTAVO_SOURCE_DIR) + "/models/demo",
-                                    std::string(OCTAVO_INSTALL_DATADIR) + "/models/demo"})
+  for (const std::string& folder :
+       {environment("OCTAVO_DEMO_MODEL"), std::string(OCTAVO_SOURCE_DIR) + "/models/demo",
+        std::string(OCTAVO_INSTALL_DATADIR) + "/models/demo"})
     if (!folder.empty() && fs::exists(fs::path(folder) / "config.json")) return folder;
-  throw Error(ErrorKind::bad_model, fmt::format("the built-in model is not at {}/models/demo; set OCTAVO_DEMO_MODEL to its folder, "
-                                                "or give a model with -m",
-                                                OCTAVO_SOURCE_DIR));
+  throw Error(ErrorKind::bad_model,
+              fmt::format("the built-in model is not at {}/models/demo; set OCTAVO_DEMO_MODEL to its folder, "
+                          "or give a model with -m",
+                          OCTAVO_SOURCE_DIR));
 }
 
 // org/name -> <hub>/models--org--name/snapshots/<commit of refs/main>, the cache layout of huggingface_hub.
@@ -50,21 +52,33 @@ std::string find_model(const std::string& name) {
     const std::string folder = fs::path(name).parent_path().string();
     return folder.empty() ? "." : folder;
   }
-  const bool repository = std::count(name.begin(), name.end(), '/') == 1 && name.front() != '.' && name.front() != '/' &&
-                          name.find("..") == std::string::npos;
+  const bool repository = std::count(name.begin(), name.end(), '/') == 1 && name.front() != '.' &&
+                          name.front() != '/' && name.find("..") == std::string::npos;
   if (repository && fs::exists(cached_model(name) / "config.json")) return cached_model(name).string();
   throw Error(ErrorKind::bad_model,
-              fmt::format("-m {}: no such folder{}; give a Hugging Face folder with config.json, tokenizer.json and *.safetensors", name,
-                          repository ? fmt::format(", and the Hugging Face cache has no {}", cached_model(name).parent_path().string()) : ""));
+              fmt::format("-m {}: no such folder{}; give a Hugging Face folder with config.json, "
+                          "tokenizer.json and *.safetensors",
+                          name,
+                          repository ? fmt::format(", and the Hugging Face cache has no {}",
+                                                   cached_model(name).parent_path().string())
+                                     : ""));
 }
 
 void add_model_options(CLI::App& app, ModelOptions& o) {
-  app.add_option("-m,--model,--model-path", o.model, "model: Hugging Face folder, or org/name in the Hugging Face cache (default: built-in)");
-  app.add_option("--quantization", o.quantization, "auto (w8a8 for the prompt, w8a16 for generation) | w8a8 | w8a16 | none")->capture_default_str();
-  app.add_option("--kv-cache-dtype", o.kv_dtype, "auto (f16; f32 with --quantization none) | f32 | f16 | int8")->capture_default_str();
-  app.add_option("-c,--ctx-size,--max-model-len,--context-length", o.context, "context in tokens (default: the model's, at most 8192)");
-  app.add_option("--prefill-chunk,--max-num-batched-tokens", o.prefill_chunk, "prompt tokens taken at once")->capture_default_str();
-  app.add_option("--memory-budget", o.memory_budget, "hard limit for the plan's total, e.g. 6GiB; the context shrinks to fit");
+  app.add_option("-m,--model,--model-path", o.model,
+                 "model: Hugging Face folder, or org/name in the Hugging Face cache (default: built-in)");
+  app.add_option("--quantization", o.quantization,
+                 "auto (w8a8 for the prompt, w8a16 for generation) | w8a8 | w8a16 | none")
+      ->capture_default_str();
+  app.add_option("--kv-cache-dtype", o.kv_dtype,
+                 "auto (f16; f32 with --quantization none) | f32 | f16 | int8")
+      ->capture_default_str();
+  app.add_option("-c,--ctx-size,--max-model-len,--context-length", o.context,
+                 "context in tokens (default: the model's, at most 8192)");
+  app.add_option("--prefill-chunk,--max-num-batched-tokens", o.prefill_chunk, "prompt tokens taken at once")
+      ->capture_default_str();
+  app.add_option("--memory-budget", o.memory_budget,
+                 "hard limit for the plan's total, e.g. 6GiB; the context shrinks to fit");
   app.add_option("-t,--threads", o.threads, "threads (default: all cores)");
   app.add_option("--isa", o.isa, "auto | reference | avx2 | avx512")->capture_default_str();
 }
@@ -72,12 +86,18 @@ void add_model_options(CLI::App& app, ModelOptions& o) {
 EngineOptions ModelOptions::engine_options() const {
   EngineOptions e;
   e.quantization = parse_quantization(quantization);
-  if (kv_dtype == "f32") e.kv_dtype = DType::f32;
-  else if (kv_dtype == "f16" || kv_dtype == "fp16") e.kv_dtype = DType::f16;
-  else if (kv_dtype == "int8" || kv_dtype == "q8_0") e.kv_dtype = DType::i8;
-  else if (kv_dtype != "auto") throw Error(ErrorKind::usage, fmt::format("--kv-cache-dtype {}: unknown; known are auto, f32, f16, int8", kv_dtype));
+  if (kv_dtype == "f32")
+    e.kv_dtype = DType::f32;
+  else if (kv_dtype == "f16" || kv_dtype == "fp16")
+    e.kv_dtype = DType::f16;
+  else if (kv_dtype == "int8" || kv_dtype == "q8_0")
+    e.kv_dtype = DType::i8;
+  else if (kv_dtype != "auto")
+    throw Error(ErrorKind::usage,
+                fmt::format("--kv-cache-dtype {}: unknown; known are auto, f32, f16, int8", kv_dtype));
   const auto at_least = [](const char* flag, int64_t value, int64_t least) {
-    if (value < least) throw Error(ErrorKind::usage, fmt::format("{} {}: must be at least {}", flag, value, least));
+    if (value < least)
+      throw Error(ErrorKind::usage, fmt::format("{} {}: must be at least {}", flag, value, least));
     return value;
   };
   e.context = at_least("-c", context, 0);

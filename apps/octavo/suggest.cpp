@@ -37,11 +37,13 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
   std::string best;
   size_t least = std::max<size_t>(2, word.size() / 3) + 1;
   for (const auto& candidate : candidates)
-    if (const size_t distance = edit_distance(word, candidate); distance < least) least = distance, best = candidate;
+    if (const size_t distance = edit_distance(word, candidate); distance < least)
+      least = distance, best = candidate;
   return best;
 }
 
-std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& arguments) {
+std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& error,
+                                const std::vector<std::string>& arguments) {
   if (dynamic_cast<const CLI::ExtrasError*>(&error) || dynamic_cast<const CLI::RequiredError*>(&error)) {
     const auto names = names_of(app);
     const std::vector<std::string> left = app.remaining();
@@ -49,7 +51,8 @@ std::string explain_parse_error(const CLI::App& app, const CLI::ParseError& erro
       const std::string word = argument.substr(0, argument.find('='));
       if (std::find(names.begin(), names.end(), word) != names.end()) continue;
       const std::string near = nearest(word, names);
-      return near.empty() ? fmt::format("{} is unknown", word) : fmt::format("{} is unknown; did you mean {}?", word, near);
+      return near.empty() ? fmt::format("{} is unknown", word)
+                          : fmt::format("{} is unknown; did you mean {}?", word, near);
     }
   }
   return error.what();

@@ -33,7 +33,9 @@ void show_progress(std::string_view what, int64_t done, int64_t total) {
   static const auto start = std::chrono::steady_clock::now();
   static auto last = start;
   const auto now = std::chrono::steady_clock::now();
-  if (!isatty(STDERR_FILENO) || now - start < std::chrono::seconds(1) || now - last < std::chrono::milliseconds(100)) return;
+  if (!isatty(STDERR_FILENO) || now - start < std::chrono::seconds(1) ||
+      now - last < std::chrono::milliseconds(100))
+    return;
   last = now;
   constexpr int kWidth = 30;
   const double share = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0;
@@ -69,20 +71,23 @@ std::string human_bytes(int64_t bytes) {
   double value = static_cast<double>(bytes);
   int unit = 0;
   while (value >= 999.95 && unit < 4) value /= 1000, ++unit;
-  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.{}f} {}", value, value < 9.995 ? 2 : 1, units[unit]);
+  return unit == 0 ? fmt::format("{} B", bytes)
+                   : fmt::format("{:.{}f} {}", value, value < 9.995 ? 2 : 1, units[unit]);
 }
 
 int64_t parse_bytes(const std::string& text) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const std::string unit(end, text.data() + text.size());
-  constexpr std::pair<const char*, double> units[] = {{"", 1},      {"B", 1},       {"kB", 1e3},     {"KB", 1e3},
-                                                      {"MB", 1e6},  {"GB", 1e9},    {"TB", 1e12},    {"KiB", 0x1p10},
-                                                      {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
+  constexpr std::pair<const char*, double> units[] = {
+      {"", 1},      {"B", 1},        {"kB", 1e3},     {"KB", 1e3},     {"MB", 1e6},    {"GB", 1e9},
+      {"TB", 1e12}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
   if (error == std::errc())
     for (const auto& [name, factor] : units)
       if (unit == name && value > 0 && value * factor < 0x1p62) return static_cast<int64_t>(value * factor);
-  throw Error(ErrorKind::usage, fmt::format("\"{}\" is not a number of bytes; write for example 6GiB, 500MB or 1073741824", text));
+  throw Error(
+      ErrorKind::usage,
+      fmt::format("\"{}\" is not a number of bytes; write for example 6GiB, 500MB or 1073741824", text));
 }
 
 }  // namespace octavo::app

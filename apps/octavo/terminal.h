@@ -16,8 +16,8 @@ void clear_progress();
 bool write_stdout(std::string_view text);  // and flush; false when the reader is gone
 bool flush_stdout();
 
-int64_t peak_memory_bytes();                // of this process so far
-std::string human_bytes(int64_t bytes);     // "7.4 MB", decimal units
+int64_t peak_memory_bytes();                   // of this process so far
+std::string human_bytes(int64_t bytes);        // "7.4 MB", decimal units
 int64_t parse_bytes(const std::string& text);  // "6GiB", "500MB", "1073741824"; throws usage
 
 }  // namespace octavo::app

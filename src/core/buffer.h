@@ -14,7 +14,9 @@ class Buffer {
   void* data() const { return data_.get(); }
   int64_t bytes() const { return bytes_; }
   template <class T>
-  T* as() const { return static_cast<T*>(data_.get()); }
+  T* as() const {
+    return static_cast<T*>(data_.get());
+  }
 
  private:
   struct Free {

@@ -8,8 +8,10 @@
 namespace octavo {
 
 // Shape must match; -1 accepts any size. The last dimension must have unit stride unless it has at most one element.
-void expect_shape(std::string_view op, std::string_view arg, const ConstTensor& t, std::initializer_list<int64_t> shape);
-void expect_dtype(std::string_view op, std::string_view arg, const ConstTensor& t, std::initializer_list<DType> allowed);
+void expect_shape(std::string_view op, std::string_view arg, const ConstTensor& t,
+                  std::initializer_list<int64_t> shape);
+void expect_dtype(std::string_view op, std::string_view arg, const ConstTensor& t,
+                  std::initializer_list<DType> allowed);
 void expect_backend(std::string_view op, std::string_view arg, const ConstTensor& t, Backend backend);
 void expect_unit_stride(std::string_view op, std::string_view arg, const ConstTensor& t);
 // Dtype, shape, unit stride in the last dimension and the memory it lies in, in one call.

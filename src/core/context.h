@@ -14,17 +14,17 @@ class ThreadPool;
 enum class Isa : uint8_t { reference, avx2, avx512 };
 inline constexpr Isa kAllIsas[] = {Isa::reference, Isa::avx2, Isa::avx512};
 const char* name_of(Isa isa);
-Isa best_isa();                  // of this CPU
+Isa best_isa();  // of this CPU
 bool cpu_has(Isa isa);
 Isa parse_isa(const std::string& name);  // throws usage for an unknown name, no_device when this CPU lacks it
 
 // Facts of the device that variant predicates may ask for.
 struct DeviceFacts {
   Backend backend = Backend::cpu;
-  std::string name;              // "AMD EPYC 7B13", "NVIDIA H200"
-  int cores = 0;                 // physical CPU cores available, or multiprocessors
+  std::string name;  // "AMD EPYC 7B13", "NVIDIA H200"
+  int cores = 0;     // physical CPU cores available, or multiprocessors
   int64_t last_level_cache_bytes = 0;
-  int compute_capability = 0;    // 90 for Hopper; 0 on a CPU
+  int compute_capability = 0;  // 90 for Hopper; 0 on a CPU
   int64_t shared_bytes_per_block = 0;
 };
 const DeviceFacts& cpu_facts();
@@ -38,10 +38,10 @@ struct KernelInfo {
 
 struct Context {
   Backend backend = Backend::cpu;
-  Isa isa = best_isa();          // variants above it are not chosen
-  ThreadPool* pool = nullptr;    // null: one thread
-  void* stream = nullptr;        // cudaStream_t when backend is cuda
-  Tensor workspace;              // u8 scratch, at least <op>_workspace_bytes(args, facts); empty if no op needs any
+  Isa isa = best_isa();        // variants above it are not chosen
+  ThreadPool* pool = nullptr;  // null: one thread
+  void* stream = nullptr;      // cudaStream_t when backend is cuda
+  Tensor workspace;  // u8 scratch, at least <op>_workspace_bytes(args, facts); empty if no op needs any
   const DeviceFacts* facts = &cpu_facts();
 };
 

@@ -26,9 +26,9 @@ TEST(DType, EveryF16BitPatternSurvivesTheRoundTrip) {
 TEST(DType, F16RoundsToNearestEven) {
   EXPECT_EQ(to_f16(65519.0f).bits, 0x7bff);  // just under the tie to Inf
   EXPECT_EQ(to_f16(65520.0f).bits, 0x7c00);
-  EXPECT_EQ(to_f16(1.0f + 0x1p-11f).bits, 0x3c00);           // tie, to even
-  EXPECT_EQ(to_f16(1.0f + 3 * 0x1p-11f).bits, 0x3c02);       // tie, to even
-  EXPECT_EQ(to_f16(0x1p-25f).bits, 0);                       // tie with zero
+  EXPECT_EQ(to_f16(1.0f + 0x1p-11f).bits, 0x3c00);      // tie, to even
+  EXPECT_EQ(to_f16(1.0f + 3 * 0x1p-11f).bits, 0x3c02);  // tie, to even
+  EXPECT_EQ(to_f16(0x1p-25f).bits, 0);                  // tie with zero
   EXPECT_EQ(to_f16(0x1.000002p-25f).bits, 1);
 }
 

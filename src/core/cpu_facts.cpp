@@ -21,7 +21,8 @@ bool cpu_has(Isa isa) {
   switch (isa) {
     case Isa::reference: return true;
     case Isa::avx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("f16c");
     default:
       return cpu_has(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
@@ -33,7 +34,9 @@ bool cpu_has(Isa isa) {
 }
 
 Isa best_isa() {
-  static const Isa best = cpu_has(Isa::avx512) ? Isa::avx512 : cpu_has(Isa::avx2) ? Isa::avx2 : Isa::reference;
+  static const Isa best = cpu_has(Isa::avx512) ? Isa::avx512
+                          : cpu_has(Isa::avx2) ? Isa::avx2
+                                               : Isa::reference;
   return best;
 }
 
@@ -42,11 +45,12 @@ Isa parse_isa(const std::string& name) {
   for (Isa isa : kAllIsas) {
     if (name != name_of(isa)) continue;
     if (!cpu_has(isa))
-      throw Error(ErrorKind::no_device, fmt::format("--isa {}: this CPU ({}) lacks it; the best it has is {}", name,
-                                                    cpu_facts().name, name_of(best_isa())));
+      throw Error(ErrorKind::no_device, fmt::format("--isa {}: this CPU ({}) lacks it; the best it has is {}",
+                                                    name, cpu_facts().name, name_of(best_isa())));
     return isa;
   }
-  throw Error(ErrorKind::usage, fmt::format("--isa {}: unknown; known are auto, reference, avx2, avx512", name));
+  throw Error(ErrorKind::usage,
+              fmt::format("--isa {}: unknown; known are auto, reference, avx2, avx512", name));
 }
 
 const DeviceFacts& cpu_facts() {

@@ -10,11 +10,11 @@ namespace octavo {
 
 template <class Args>
 struct Variant {
-  const char* name;                       // "avx512_vnni", "sm90_tma"; unique in the table
+  const char* name;  // "avx512_vnni", "sm90_tma"; unique in the table
   Backend backend;
-  Isa isa;                                // least instruction set; ignored on cuda
+  Isa isa;                                           // least instruction set; ignored on cuda
   bool (*accepts)(const Args&, const DeviceFacts&);  // null: always
-  const char* when;                       // what `accepts` asks for, in words, for `octavo explain`
+  const char* when;  // what `accepts` asks for, in words, for `octavo explain`
   void (*run)(const Context&, const Args&);
 };
 
@@ -22,7 +22,8 @@ template <class Args, size_t N>
 using VariantTable = std::array<Variant<Args>, N>;
 
 template <class Args, size_t N>
-const Variant<Args>& choose(const VariantTable<Args, N>& table, const char* op, const Context& ctx, const Args& args) {
+const Variant<Args>& choose(const VariantTable<Args, N>& table, const char* op, const Context& ctx,
+                            const Args& args) {
   for (const auto& v : table)
     if (v.backend == ctx.backend && (v.backend == Backend::cuda || v.isa <= ctx.isa) &&
         (!v.accepts || v.accepts(args, *ctx.facts)))

@@ -71,7 +71,7 @@ OCTAVO_HD inline F16 to_f16(float x) {
   const uint32_t magnitude = u & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu))};
   if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // >= 65520 rounds to Inf
-  if (magnitude >= 0x38800000u) {                                               // normal in binary16
+  if (magnitude >= 0x38800000u) {                                                // normal in binary16
     const uint32_t rounded = magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u);
     return {static_cast<uint16_t>(sign | (rounded >> 13))};
   }
@@ -83,21 +83,51 @@ OCTAVO_HD inline F16 to_f16(float x) {
 template <class T>
 OCTAVO_HD inline T from_float(float x);
 template <>
-OCTAVO_HD inline float from_float<float>(float x) { return x; }
+OCTAVO_HD inline float from_float<float>(float x) {
+  return x;
+}
 template <>
-OCTAVO_HD inline F16 from_float<F16>(float x) { return to_f16(x); }
+OCTAVO_HD inline F16 from_float<F16>(float x) {
+  return to_f16(x);
+}
 template <>
-OCTAVO_HD inline BF16 from_float<BF16>(float x) { return to_bf16(x); }
+OCTAVO_HD inline BF16 from_float<BF16>(float x) {
+  return to_bf16(x);
+}
 
 template <class T>
 struct DTypeOf;
-template <> struct DTypeOf<double> { static constexpr DType value = DType::f64; };
-template <> struct DTypeOf<float> { static constexpr DType value = DType::f32; };
-template <> struct DTypeOf<F16> { static constexpr DType value = DType::f16; };
-template <> struct DTypeOf<BF16> { static constexpr DType value = DType::bf16; };
-template <> struct DTypeOf<int64_t> { static constexpr DType value = DType::i64; };
-template <> struct DTypeOf<int32_t> { static constexpr DType value = DType::i32; };
-template <> struct DTypeOf<int8_t> { static constexpr DType value = DType::i8; };
-template <> struct DTypeOf<uint8_t> { static constexpr DType value = DType::u8; };
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::f64;
+};
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::f32;
+};
+template <>
+struct DTypeOf<F16> {
+  static constexpr DType value = DType::f16;
+};
+template <>
+struct DTypeOf<BF16> {
+  static constexpr DType value = DType::bf16;
+};
+template <>
+struct DTypeOf<int64_t> {
+  static constexpr DType value = DType::i64;
+};
+template <>
+struct DTypeOf<int32_t> {
+  static constexpr DType value = DType::i32;
+};
+template <>
+struct DTypeOf<int8_t> {
+  static constexpr DType value = DType::i8;
+};
+template <>
+struct DTypeOf<uint8_t> {
+  static constexpr DType value = DType::u8;
+};
 
 }  // namespace octavo

@@ -34,22 +34,14 @@ template <class Real, class... Index>
 Real load_at(const ConstTensor& t, Index... index) {
   const int64_t at = element::offset(t, index...);
   switch (t.dtype()) {
-    case DType::f64:
-      return static_cast<Real>(static_cast<const double*>(t.data())[at]);
-    case DType::f32:
-      return static_cast<Real>(static_cast<const float*>(t.data())[at]);
-    case DType::f16:
-      return static_cast<Real>(to_float(static_cast<const F16*>(t.data())[at]));
-    case DType::bf16:
-      return static_cast<Real>(to_float(static_cast<const BF16*>(t.data())[at]));
-    case DType::i64:
-      return static_cast<Real>(static_cast<const int64_t*>(t.data())[at]);
-    case DType::i32:
-      return static_cast<Real>(static_cast<const int32_t*>(t.data())[at]);
-    case DType::i8:
-      return static_cast<Real>(static_cast<const int8_t*>(t.data())[at]);
-    default:
-      return static_cast<Real>(static_cast<const uint8_t*>(t.data())[at]);
+    case DType::f64: return static_cast<Real>(static_cast<const double*>(t.data())[at]);
+    case DType::f32: return static_cast<Real>(static_cast<const float*>(t.data())[at]);
+    case DType::f16: return static_cast<Real>(to_float(static_cast<const F16*>(t.data())[at]));
+    case DType::bf16: return static_cast<Real>(to_float(static_cast<const BF16*>(t.data())[at]));
+    case DType::i64: return static_cast<Real>(static_cast<const int64_t*>(t.data())[at]);
+    case DType::i32: return static_cast<Real>(static_cast<const int32_t*>(t.data())[at]);
+    case DType::i8: return static_cast<Real>(static_cast<const int8_t*>(t.data())[at]);
+    default: return static_cast<Real>(static_cast<const uint8_t*>(t.data())[at]);
   }
 }
 
@@ -58,12 +50,8 @@ template <class Real, class... Index>
 void store_at(const Tensor& t, Real value, Index... index) {
   const int64_t at = element::offset(t, index...);
   switch (t.dtype()) {
-    case DType::f64:
-      static_cast<double*>(t.data())[at] = static_cast<double>(value);
-      return;
-    case DType::f32:
-      static_cast<float*>(t.data())[at] = static_cast<float>(value);
-      return;
+    case DType::f64: static_cast<double*>(t.data())[at] = static_cast<double>(value); return;
+    case DType::f32: static_cast<float*>(t.data())[at] = static_cast<float>(value); return;
     case DType::f16:
       static_cast<F16*>(t.data())[at] = to_f16(element::round_to_odd(static_cast<double>(value)));
       return;

@@ -19,7 +19,8 @@ class ConstTensor {
 
   ConstTensor() = default;
   // Dense row-major view.
-  ConstTensor(const void* data, DType dtype, std::initializer_list<int64_t> shape, Backend backend = Backend::cpu)
+  ConstTensor(const void* data, DType dtype, std::initializer_list<int64_t> shape,
+              Backend backend = Backend::cpu)
       : data_(data), dtype_(dtype), backend_(backend) {
     set_shape(shape);
     int64_t step = 1;
@@ -40,7 +41,9 @@ class ConstTensor {
     return ConstTensor(data, DTypeOf<T>::value, shape);
   }
 
-  explicit operator bool() const { return data_ != nullptr || rank_ > 0; }  // an optional argument that was given
+  explicit operator bool() const {
+    return data_ != nullptr || rank_ > 0;
+  }  // an optional argument that was given
   const void* data() const { return data_; }
   DType dtype() const { return dtype_; }
   Backend backend() const { return backend_; }
@@ -63,7 +66,8 @@ class ConstTensor {
   template <class T>
   const T* as() const {
     if (dtype_ != DTypeOf<T>::value)
-      throw Error(ErrorKind::usage, std::string("tensor holds ") + name_of(dtype_) + ", read as " + name_of(DTypeOf<T>::value));
+      throw Error(ErrorKind::usage,
+                  std::string("tensor holds ") + name_of(dtype_) + ", read as " + name_of(DTypeOf<T>::value));
     return static_cast<const T*>(data_);
   }
   // "f32[3, 5]", for messages.
@@ -91,8 +95,8 @@ class Tensor : public ConstTensor {
   Tensor() = default;
   Tensor(void* data, DType dtype, std::initializer_list<int64_t> shape, Backend backend = Backend::cpu)
       : ConstTensor(data, dtype, shape, backend) {}
-  Tensor(void* data, DType dtype, std::initializer_list<int64_t> shape, std::initializer_list<int64_t> strides,
-         Backend backend = Backend::cpu)
+  Tensor(void* data, DType dtype, std::initializer_list<int64_t> shape,
+         std::initializer_list<int64_t> strides, Backend backend = Backend::cpu)
       : ConstTensor(data, dtype, shape, strides, backend) {}
   template <class T>
   static Tensor of(T* data, std::initializer_list<int64_t> shape) {

@@ -53,7 +53,8 @@ void ThreadPool::run(int64_t n, int64_t grain, void (*body)(void*, int64_t, int6
 void ThreadPool::work() {
   int64_t left = left_.load(std::memory_order_relaxed);
   while (left > 0) {
-    if (!left_.compare_exchange_weak(left, left - 1, std::memory_order_acquire, std::memory_order_relaxed)) continue;
+    if (!left_.compare_exchange_weak(left, left - 1, std::memory_order_acquire, std::memory_order_relaxed))
+      continue;
     const int64_t end = n_ - (left - 1) * grain_;  // ranges counted from the end: the first is the short one
     body_(context_, std::max<int64_t>(end - grain_, 0), end);
     unfinished_.fetch_sub(1, std::memory_order_release);

@@ -28,8 +28,8 @@ class ThreadPool {
   int64_t n_ = 0, grain_ = 1;
   void (*body_)(void*, int64_t, int64_t) = nullptr;
   void* context_ = nullptr;
-  alignas(64) std::atomic<int64_t> left_{0};        // ranges that nobody has taken
-  alignas(64) std::atomic<int64_t> unfinished_{0};  // ranges that are not done
+  alignas(64) std::atomic<int64_t> left_{0};         // ranges that nobody has taken
+  alignas(64) std::atomic<int64_t> unfinished_{0};   // ranges that are not done
   alignas(64) std::atomic<uint32_t> generation_{0};  // counts loops; what idle workers wait on
   std::atomic<bool> stop_{false};
   int spins_;

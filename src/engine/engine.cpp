@@ -55,16 +55,11 @@ StreamDecoder decoder_after(const Tokenizer& tokenizer, std::span<const int32_t>
 
 const char* name_of(FinishReason r) {
   switch (r) {
-    case FinishReason::end_of_text:
-      return "end of text";
-    case FinishReason::stop_string:
-      return "stop string";
-    case FinishReason::max_tokens:
-      return "token limit";
-    case FinishReason::context_full:
-      return "context full";
-    default:
-      return "cancelled";
+    case FinishReason::end_of_text: return "end of text";
+    case FinishReason::stop_string: return "stop string";
+    case FinishReason::max_tokens: return "token limit";
+    case FinishReason::context_full: return "context full";
+    default: return "cancelled";
   }
 }
 

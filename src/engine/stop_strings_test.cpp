@@ -20,7 +20,8 @@ TEST(StopStrings, CutsBeforeTheFirstStopForAnyPieces) {
     EXPECT_EQ(shown("hello END world", {"END"}, piece), "hello ");
     EXPECT_EQ(shown("aab aaab aaaab", {"aaaa"}, piece), "aab aaab ");
     EXPECT_EQ(shown("one two three", {"three", "two"}, piece), "one ");
-    EXPECT_EQ(shown("no stop E EN", {"END"}, piece), "no stop E EN");  // the tail that looked like a stop is not lost
+    EXPECT_EQ(shown("no stop E EN", {"END"}, piece),
+              "no stop E EN");  // the tail that looked like a stop is not lost
     EXPECT_EQ(shown("anything", {""}, piece), "anything");
   }
 }

@@ -97,14 +97,10 @@ std::array<int64_t, kSlots> slot_bytes(const ModelConfig& c, Quantization q, con
 
 const char* name_of(Quantization q) {
   switch (q) {
-    case Quantization::none:
-      return "none";
-    case Quantization::w8a16:
-      return "w8a16";
-    case Quantization::w8a8:
-      return "w8a8";
-    default:
-      return "auto";
+    case Quantization::none: return "none";
+    case Quantization::w8a16: return "w8a16";
+    case Quantization::w8a8: return "w8a8";
+    default: return "auto";
   }
 }
 
@@ -125,10 +121,13 @@ int64_t LlamaModel::weight_bytes() const {
 }
 
 int64_t LlamaModel::decode_read_bytes() const {
-  const auto product = [](const LinearWeight& w) { return w.elements.bytes() + w.scales.bytes() + w.bias_values.bytes(); };
+  const auto product = [](const LinearWeight& w) {
+    return w.elements.bytes() + w.scales.bytes() + w.bias_values.bytes();
+  };
   int64_t bytes = product(config_.tied_embeddings ? embedding_ : head_) + final_norm_.bytes();
   for (const Layer& l : layers_)
-    bytes += l.attention_norm.bytes() + l.ffn_norm.bytes() + product(l.qkv) + product(l.out) + product(l.gate_up) + product(l.down);
+    bytes += l.attention_norm.bytes() + l.ffn_norm.bytes() + product(l.qkv) + product(l.out) +
+             product(l.gate_up) + product(l.down);
   return bytes;
 }
 

@@ -64,8 +64,9 @@ class LlamaModel {
   void reserve(const Context& ctx, int64_t max_tokens, int64_t max_logit_rows, const KvCacheShape& cache);
 
   // The kernels of one layer and of the head, for a call with this many new tokens of one sequence at this length.
-  static std::vector<KernelChoice> kernels(const ModelConfig& config, Quantization quantization, const Context& ctx, Phase phase,
-                                           int64_t tokens, int64_t length, const KvCacheShape& cache);
+  static std::vector<KernelChoice> kernels(const ModelConfig& config, Quantization quantization,
+                                           const Context& ctx, Phase phase, int64_t tokens, int64_t length,
+                                           const KvCacheShape& cache);
 
   // Appends the batch to the cache and returns logits f32 [T - first_logit_row, vocab], valid until the next
   // call.

@@ -16,7 +16,9 @@ void* unread_address() {
   return reinterpret_cast<void*>((++next % 1024 + 1) << 36);
 }
 
-Tensor shaped(DType dtype, std::initializer_list<int64_t> shape) { return Tensor(unread_address(), dtype, shape); }
+Tensor shaped(DType dtype, std::initializer_list<int64_t> shape) {
+  return Tensor(unread_address(), dtype, shape);
+}
 Tensor shaped(DType dtype, std::initializer_list<int64_t> shape, std::initializer_list<int64_t> strides) {
   return Tensor(unread_address(), dtype, shape, strides);
 }
@@ -34,14 +36,20 @@ struct Asker {
 
   void product(const char* what, int64_t m, int64_t n, int64_t k) {
     const std::string shape = fmt::format("{}x{}x{}", m, n, k);
-    const Tensor y = shaped(DType::f32, {m, n}), x = shaped(DType::f32, {m, k}), scale = shaped(DType::f32, {n});
+    const Tensor y = shaped(DType::f32, {m, n}), x = shaped(DType::f32, {m, k}),
+                 scale = shaped(DType::f32, {n});
     const Tensor codes = shaped(DType::i8, {n, k}, {int8_pitch(k), 1});
     if (int8_activations)
       note("gemm_w8a8", what, shape,
-           gemm_w8a8_variant(ctx, {.x = shaped(DType::i8, {m, k}, {int8_pitch(k), 1}), .x_scale = shaped(DType::f32, {m}),
-                                   .w = codes, .w_scale = scale, .w_code_sum = shaped(DType::i32, {n}), .y = y}));
+           gemm_w8a8_variant(ctx, {.x = shaped(DType::i8, {m, k}, {int8_pitch(k), 1}),
+                                   .x_scale = shaped(DType::f32, {m}),
+                                   .w = codes,
+                                   .w_scale = scale,
+                                   .w_code_sum = shaped(DType::i32, {n}),
+                                   .y = y}));
     else if (int8_weights)
-      note("gemm_w8a16", what, shape, gemm_w8a16_variant(ctx, {.x = x, .w = codes, .w_scale = scale, .y = y}));
+      note("gemm_w8a16", what, shape,
+           gemm_w8a16_variant(ctx, {.x = x, .w = codes, .w_scale = scale, .y = y}));
     else
       note("gemm_f", what, shape, gemm_f_variant(ctx, {.x = x, .w = shaped(floats, {n, k}), .y = y}));
   }
@@ -49,20 +57,24 @@ struct Asker {
   void norm(int64_t t) {
     RmsNormArgs args{.x = shaped(DType::f32, {t, c.hidden}), .weight = shaped(DType::f32, {c.hidden})};
     if (int8_activations)
-      args.y_codes = shaped(DType::i8, {t, c.hidden}, {int8_pitch(c.hidden), 1}), args.y_scale = shaped(DType::f32, {t});
+      args.y_codes = shaped(DType::i8, {t, c.hidden}, {int8_pitch(c.hidden), 1}),
+      args.y_scale = shaped(DType::f32, {t});
     else
       args.y = shaped(DType::f32, {t, c.hidden});
-    note("rms_norm", int8_activations ? "to INT8" : "to f32", fmt::format("{}x{}", t, c.hidden), rms_norm_variant(ctx, args));
+    note("rms_norm", int8_activations ? "to INT8" : "to f32", fmt::format("{}x{}", t, c.hidden),
+         rms_norm_variant(ctx, args));
   }
 
   void silu(int64_t t) {
     const Tensor half = shaped(DType::f32, {t, c.ffn}, {2 * c.ffn, 1});
     SiluMulArgs args{.gate = half, .up = half};
     if (int8_activations)
-      args.out_codes = shaped(DType::i8, {t, c.ffn}, {int8_pitch(c.ffn), 1}), args.out_scale = shaped(DType::f32, {t});
+      args.out_codes = shaped(DType::i8, {t, c.ffn}, {int8_pitch(c.ffn), 1}),
+      args.out_scale = shaped(DType::f32, {t});
     else
       args.out = shaped(DType::f32, {t, c.ffn});
-    note("silu_mul", int8_activations ? "to INT8" : "to f32", fmt::format("{}x{}", t, c.ffn), silu_mul_variant(ctx, args));
+    note("silu_mul", int8_activations ? "to INT8" : "to f32", fmt::format("{}x{}", t, c.ffn),
+         silu_mul_variant(ctx, args));
   }
 
   void attention(int64_t t, int64_t length, const KvCacheShape& cache) {
@@ -72,10 +84,14 @@ struct Asker {
     const Tensor q = shaped(DType::f32, {t, c.heads, c.head_dim}, {row, c.head_dim, 1});
     const Tensor k = shaped(DType::f32, {t, c.kv_heads, c.head_dim}, {row, c.head_dim, 1});
     note("rope", "q", fmt::format("{}x{}x{}", t, c.heads, c.head_dim),
-         rope_variant(ctx, {.x = q, .out = q, .positions = positions, .inv_freq = shaped(DType::f32, {c.head_dim / 2})}));
+         rope_variant(
+             ctx,
+             {.x = q, .out = q, .positions = positions, .inv_freq = shaped(DType::f32, {c.head_dim / 2})}));
 
-    KvView kv = KvView::paged(cache.dtype, unread_address(), unread_address(), c.kv_heads, c.head_dim, cache.pages_per_sequence());
-    if (cache.dtype == DType::i8) kv.k_scale = static_cast<float*>(unread_address()), kv.v_scale = static_cast<float*>(unread_address());
+    KvView kv = KvView::paged(cache.dtype, unread_address(), unread_address(), c.kv_heads, c.head_dim,
+                              cache.pages_per_sequence());
+    if (cache.dtype == DType::i8)
+      kv.k_scale = static_cast<float*>(unread_address()), kv.v_scale = static_cast<float*>(unread_address());
     const std::string what = fmt::format("{} cache", name_of(cache.dtype));
     note("kv_append", what, fmt::format("{}x{}x{}", t, c.kv_heads, c.head_dim),
          kv_append_variant(ctx, {.k = k, .v = k, .positions = positions, .cache = kv}));
@@ -84,18 +100,21 @@ struct Asker {
     AttentionFArgs args;
     args.q = q, args.kv = kv, args.out = shaped(DType::f32, {t, c.heads, c.head_dim});
     args.q_start = ConstTensor::of(q_start, {2}), args.kv_len = ConstTensor::of(kv_len, {1});
-    note("attention_f", what, fmt::format("1x{}x{}x{}x{}x{}", c.heads, c.kv_heads, t, length, c.head_dim), attention_f_variant(ctx, args));
+    note("attention_f", what, fmt::format("1x{}x{}x{}x{}x{}", c.heads, c.kv_heads, t, length, c.head_dim),
+         attention_f_variant(ctx, args));
     if (int8_activations)
       note("quantize_rows", "attended", fmt::format("{}x{}", t, c.q_width()),
-           quantize_rows_variant(ctx, {.x = shaped(DType::f32, {t, c.q_width()}),
-                                       .codes = shaped(DType::i8, {t, c.q_width()}, {int8_pitch(c.q_width()), 1}),
-                                       .scale = shaped(DType::f32, {t})}));
+           quantize_rows_variant(ctx,
+                                 {.x = shaped(DType::f32, {t, c.q_width()}),
+                                  .codes = shaped(DType::i8, {t, c.q_width()}, {int8_pitch(c.q_width()), 1}),
+                                  .scale = shaped(DType::f32, {t})}));
   }
 
   void embedded(int64_t t) {
     const std::vector<int32_t> zeros(static_cast<size_t>(t), 0);  // ids that are valid
     EmbeddingArgs args{.table = shaped(int8_weights ? DType::i8 : floats, {c.vocab, c.hidden}),
-                       .ids = ConstTensor::of(zeros.data(), {t}), .out = shaped(DType::f32, {t, c.hidden})};
+                       .ids = ConstTensor::of(zeros.data(), {t}),
+                       .out = shaped(DType::f32, {t, c.hidden})};
     if (int8_weights) args.table_scale = shaped(DType::f32, {c.vocab});
     note("embedding", "token rows", fmt::format("{}x{}", t, c.hidden), embedding_variant(ctx, args));
   }
@@ -103,11 +122,19 @@ struct Asker {
 
 }  // namespace
 
-std::vector<KernelChoice> LlamaModel::kernels(const ModelConfig& c, Quantization quantization, const Context& ctx, Phase phase,
-                                              int64_t tokens, int64_t length, const KvCacheShape& cache) {
-  const bool codes = quantization == Quantization::w8a8 || (quantization == Quantization::auto_ && phase == Phase::prefill);
-  Asker ask{.c = c, .ctx = ctx, .int8_weights = quantization != Quantization::none, .int8_activations = codes,
-            .floats = c.dtype == "bfloat16" ? DType::bf16 : c.dtype == "float16" ? DType::f16 : DType::f32, .answers = {}};
+std::vector<KernelChoice> LlamaModel::kernels(const ModelConfig& c, Quantization quantization,
+                                              const Context& ctx, Phase phase, int64_t tokens, int64_t length,
+                                              const KvCacheShape& cache) {
+  const bool codes =
+      quantization == Quantization::w8a8 || (quantization == Quantization::auto_ && phase == Phase::prefill);
+  Asker ask{.c = c,
+            .ctx = ctx,
+            .int8_weights = quantization != Quantization::none,
+            .int8_activations = codes,
+            .floats = c.dtype == "bfloat16"  ? DType::bf16
+                      : c.dtype == "float16" ? DType::f16
+                                             : DType::f32,
+            .answers = {}};
   ask.embedded(tokens);
   ask.norm(tokens);
   ask.product("q, k, v", tokens, c.q_width() + 2 * c.kv_width(), c.hidden);
