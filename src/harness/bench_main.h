@@ -13,10 +13,8 @@ namespace octavo::harness {
 struct Peer {
   std::string impl, variant;  // "onednn", "s8s8 packed"
   std::function<void()> call;
-  int64_t bytes_held = 0;  // of its own copies
 };
-// Empty where the peer has nothing for the case. `sets` are the rotated arguments, inputs filled, by case argument; the
-// peer must have written its result into a tensor of its own and checked it against `want`, the case's outputs.
+// `sets` are the rotated arguments, by case argument; a peer owns what else it needs and has been checked once.
 using MakePeers = std::function<std::vector<Peer>(const OpCase&, const Context&,
                                                   const std::vector<std::vector<Tensor>>& sets)>;
 
