@@ -36,33 +36,32 @@ OCTAVO_INLINE F32 gelu_tanh(F32 v) {
 }
 
 template <bool kTanh, bool kStore, bool kCodes>
-void gelu_row(const BiasGeluRow& row) {
+void gelu_row(BiasGeluRow row) {
   const auto gelu_at = [&](int64_t i, int64_t n) __attribute__((always_inline)) {
     const F32 x = load_lanes(row.x + i, n);
     const F32 v = row.bias ? add(x, load_lanes(row.bias + i, n)) : x;
     return kTanh ? gelu_tanh(v) : gelu_erf(v);
   };
+  if constexpr (!kStore) return quantize_computed(row.codes, row.scale, row.width, gelu_at);
   F32 amax = zero();
   for_lanes(
       row.width, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
         const F32 out = gelu_at(i, n);
-        if constexpr (kStore) store_lanes(row.out + i, out, n);
+        store_lanes(row.out + i, out, n);
         if constexpr (kCodes) amax = max_magnitude(amax, out);
       });
-  if constexpr (kCodes) {
+  if constexpr (kCodes) {  // from out, which may lie on an input
     const Coding coding = coding_of(largest_magnitude(amax));
     *row.scale = coding.scale;
-    // The values again: from memory where they were stored (out may lie on x), recomputed where not.
     write_codes(
         row.codes, row.width, coding.inverse, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
-          if constexpr (kStore) return load_lanes(row.out + i, n);
-          return gelu_at(i, n);
+          return load_lanes(row.out + i, n);
         });
   }
 }
 
 template <bool kTanh>
-void gelu_row(const BiasGeluRow& row) {
+void gelu_row(BiasGeluRow row) {
   if (row.out && row.codes) return gelu_row<kTanh, true, true>(row);
   if (row.out) return gelu_row<kTanh, true, false>(row);
   gelu_row<kTanh, false, true>(row);

@@ -11,7 +11,7 @@ OCTAVO_INLINE F32 widen_f16(const uint16_t* p) { return from_f16(p); }
 OCTAVO_INLINE F32 widen_bf16(const uint16_t* p) { return from_bf16(p); }
 
 template <bool kScaled, class T, F32 (*widen)(const T*)>
-void widen_row(const EmbeddingRow& row) {
+void widen_row(EmbeddingRow row) {
   const auto* in = static_cast<const T*>(row.row);
   const F32 scale = set1(row.scale);
   const auto value = [&](const T* p) { return kScaled ? mul(widen(p), scale) : widen(p); };

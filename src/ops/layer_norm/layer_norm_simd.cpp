@@ -22,7 +22,7 @@ OCTAVO_INLINE float sum_row(int64_t width, const Whole& whole, const Tail& tail)
 
 // With a residual u = x + residual is stored on the way.
 template <bool kResidual>
-float sum_of_u(const LayerNormRow& row) {
+float sum_of_u(LayerNormRow row) {
   return sum_row(
       row.width,
       [&](F32 acc, int64_t i) {
@@ -53,7 +53,7 @@ float sum_of_squares_about(const float* u, int64_t width, float mean) {
 }
 
 template <bool kResidual, bool kStore, bool kCodes>
-void norm_row(const LayerNormRow& row) {
+void norm_row(LayerNormRow row) {
   const auto count = static_cast<float>(row.width);
   const float mean = sum_of_u<kResidual>(row) / count;
   const float* u = kResidual ? row.u : row.x;
@@ -83,7 +83,7 @@ void norm_row(const LayerNormRow& row) {
 }
 
 template <bool kResidual>
-void norm_row(const LayerNormRow& row) {
+void norm_row(LayerNormRow row) {
   if (row.y && row.codes) return norm_row<kResidual, true, true>(row);
   if (row.y) return norm_row<kResidual, true, false>(row);
   norm_row<kResidual, false, true>(row);

@@ -8,10 +8,7 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-// n floats at x + i; lanes past n are 0.
-OCTAVO_INLINE F32 load_lanes(const float* x, int64_t i, int64_t n) {
-  return n >= kLanes ? load(x + i) : load(x + i, first_lanes(n));
-}
+// n values at x + i; lanes past n are 0.
 template <F32 (*widen)(const uint16_t*)>
 OCTAVO_INLINE F32 load_lanes_16(const uint16_t* x, int64_t i, int64_t n) {
   if (n >= kLanes) return widen(x + i);
@@ -23,7 +20,7 @@ OCTAVO_INLINE F32 widen_f16(const uint16_t* p) { return from_f16(p); }
 OCTAVO_INLINE F32 widen_bf16(const uint16_t* p) { return from_bf16(p); }
 
 template <class Value>
-OCTAVO_INLINE void quantize_values(const QuantizeRow& row, const Value& value) {
+OCTAVO_INLINE void quantize_values(QuantizeRow row, const Value& value) {
   F32 amax[2] = {zero(), zero()};
   int64_t i = 0;
   for (; i + 2 * kLanes <= row.width; i += 2 * kLanes)
@@ -43,7 +40,7 @@ void quantize_row(const QuantizeRow& row) {
   const auto* floats = static_cast<const float*>(row.x);
   const auto* halves = static_cast<const uint16_t*>(row.x);
   if (row.dtype == DType::f32)
-    quantize_values(row, [=](int64_t i, int64_t n) { return load_lanes(floats, i, n); });
+    quantize_values(row, [=](int64_t i, int64_t n) { return load_lanes(floats + i, n); });
   else if (row.dtype == DType::f16)
     quantize_values(row, [=](int64_t i, int64_t n) { return load_lanes_16<widen_f16>(halves, i, n); });
   else

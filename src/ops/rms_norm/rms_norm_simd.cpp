@@ -11,7 +11,7 @@ namespace {
 
 // sum of u^2; with a residual u = x + residual is stored on the way.
 template <bool kResidual>
-float sum_of_squares(const RmsNormRow& row) {
+float sum_of_squares(RmsNormRow row) {
   const auto add_square = [&](F32 acc, int64_t i, int64_t n) __attribute__((always_inline)) {
     F32 u = load_lanes(row.x + i, n);
     if constexpr (kResidual) store_lanes(row.u + i, u = add(u, load_lanes(row.residual + i, n)), n);
@@ -28,17 +28,17 @@ float sum_of_squares(const RmsNormRow& row) {
 
 // y at the n lanes from i. NOTE: lanes past the end become 0 * inverse * 0, which is NaN when eps = 0 made inverse
 // infinite; the row then is NaN or zero-by-zero anyway.
-OCTAVO_INLINE F32 y_at(const RmsNormRow& row, const float* u, float inverse, int64_t i, int64_t n) {
-  return mul(mul(load_lanes(u + i, n), set1(inverse)), load_lanes(row.weight + i, n));
+OCTAVO_INLINE F32 y_at(const float* u, const float* weight, float inverse, int64_t i, int64_t n) {
+  return mul(mul(load_lanes(u + i, n), set1(inverse)), load_lanes(weight + i, n));
 }
 
 // Stores y and returns the bit-pattern maximum of |y|.
 template <bool kStore, bool kCodes>
-F32 write_y(const RmsNormRow& row, const float* u, float inverse) {
+F32 write_y(RmsNormRow row, const float* u, float inverse) {
   F32 amax = zero();
   for_lanes(
       row.width, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
-        const F32 y = y_at(row, u, inverse, i, n);
+        const F32 y = y_at(u, row.weight, inverse, i, n);
         if constexpr (kStore) store_lanes(row.y + i, y, n);
         if constexpr (kCodes) amax = max_magnitude(amax, y);
       });
@@ -46,7 +46,7 @@ F32 write_y(const RmsNormRow& row, const float* u, float inverse) {
 }
 
 template <bool kResidual, bool kStore, bool kCodes>
-void norm_row(const RmsNormRow& row) {
+void norm_row(RmsNormRow row) {
   const float mean = sum_of_squares<kResidual>(row) / static_cast<float>(row.width);
   const float inverse = 1.0f / __builtin_sqrtf(mean + row.eps);
   const float* u = kResidual ? row.u : row.x;
@@ -58,13 +58,13 @@ void norm_row(const RmsNormRow& row) {
     // y again: from memory where it was stored (y may lie on x), recomputed where not.
     write_codes(
         row.codes, row.width, coding.inverse, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
-          return kStore ? load_lanes(row.y + i, n) : y_at(row, u, inverse, i, n);
+          return kStore ? load_lanes(row.y + i, n) : y_at(u, row.weight, inverse, i, n);
         });
   }
 }
 
 template <bool kResidual>
-void norm_row(const RmsNormRow& row) {
+void norm_row(RmsNormRow row) {
   if (row.y && row.codes) return norm_row<kResidual, true, true>(row);
   if (row.y) return norm_row<kResidual, true, false>(row);
   norm_row<kResidual, false, true>(row);

@@ -17,24 +17,24 @@ OCTAVO_INLINE F32 silu_times(F32 gate, F32 up) {
 }
 
 template <bool kStore, bool kCodes>
-void multiply_row(const SiluMulRow& row) {
+void multiply_row(SiluMulRow row) {
   const auto product_at = [&](int64_t i, int64_t n) __attribute__((always_inline)) {
     return silu_times(load_lanes(row.gate + i, n), load_lanes(row.up + i, n));
   };
+  if constexpr (!kStore) return quantize_computed(row.codes, row.scale, row.width, product_at);
   F32 amax = zero();
   for_lanes(
       row.width, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
         const F32 product = product_at(i, n);
-        if constexpr (kStore) store_lanes(row.out + i, product, n);
+        store_lanes(row.out + i, product, n);
         if constexpr (kCodes) amax = max_magnitude(amax, product);
       });
-  if constexpr (kCodes) {
+  if constexpr (kCodes) {  // from out, which may lie on an input
     const Coding coding = coding_of(largest_magnitude(amax));
     *row.scale = coding.scale;
-    // The product again: from memory where it was stored (out may lie on gate), recomputed where not.
     write_codes(
         row.codes, row.width, coding.inverse, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
-          return kStore ? load_lanes(row.out + i, n) : product_at(i, n);
+          return load_lanes(row.out + i, n);
         });
   }
 }
