@@ -85,16 +85,20 @@ void count_ids(Parts& parts) {
       parts.special[id] = special_contents.contains(*text);
 }
 
-// "bos_token": a string, or an object with "content".
-std::optional<int32_t> named_token(const Parts& parts, const JsonNode& config, const JsonNode& map,
-                                   const char* key) {
+// "bos_token": a string, or an object with "content". Texts cannot begin or end with a token that does not exist; a
+// padding token that only the configuration knows is common and harmless.
+std::optional<int32_t> named_token(Parts& parts, const JsonNode& config, const JsonNode& map, const char* key,
+                                   bool must_exist) {
   for (const JsonNode* node : {&config, &map}) {
     if (node->is_null() || !node->has(key)) continue;
     const JsonNode value = node->child(key);
     const std::string text = value.is_object() ? value.string("content") : value.text();
     const int32_t id = parts.find(text);
-    if (id < 0) value.fail(fmt::format("{} is no token of tokenizer.json", in_quotes(text)));
-    return id;
+    if (id >= 0) return id;
+    const std::string problem = fmt::format("{} is no token of tokenizer.json", in_quotes(text));
+    if (must_exist) value.fail(problem);
+    parts.warnings.push_back(fmt::format("{}: {}: {}", value.file(), value.path(), problem));
+    return std::nullopt;
   }
   return std::nullopt;
 }
@@ -140,10 +144,10 @@ std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNod
     return id >= 0 && id < parts->vocab_size && parts->decoded_text(static_cast<int32_t>(id)) != nullptr;
   };
   parts->post_processor = PostProcessor(child_or_null(tokenizer, "post_processor"), is_known);
-  parts->bos = named_token(*parts, config, map, "bos_token");
-  parts->eos = named_token(*parts, config, map, "eos_token");
-  parts->unk = named_token(*parts, config, map, "unk_token");
-  parts->pad = named_token(*parts, config, map, "pad_token");
+  parts->bos = named_token(*parts, config, map, "bos_token", true);
+  parts->eos = named_token(*parts, config, map, "eos_token", true);
+  parts->unk = named_token(*parts, config, map, "unk_token", false);
+  parts->pad = named_token(*parts, config, map, "pad_token", false);
   if (!parts->unk && !parts->model->unk_token().empty())
     if (const int32_t id = parts->find(parts->model->unk_token()); id >= 0) parts->unk = id;
   return parts;

@@ -240,6 +240,11 @@ TEST(TokenizerLoad, NamesInTheConfiguration) {
       Tokenizer::parse(text, "f", R"({"bos_token": "a", "eos_token": {"content": "b"}, "pad_token": null})")
           .eos_id(),
       258);
+  const Tokenizer odd = Tokenizer::parse(text, "f", R"({"pad_token": "[PAD]"})");
+  EXPECT_EQ(odd.pad_id(), std::nullopt);
+  ASSERT_EQ(odd.warnings().size(), 1u);
+  EXPECT_NE(odd.warnings()[0].find("pad_token: \"[PAD]\" is no token"), std::string::npos)
+      << odd.warnings()[0];
   try {
     Tokenizer::parse(text, "f", R"({"bos_token": "<s>"})");
     ADD_FAILURE() << "accepted";

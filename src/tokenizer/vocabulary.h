@@ -11,8 +11,9 @@
 
 namespace octavo::tokenizer {
 
-// Ids above it are refused, so that a hostile file cannot ask for gigabytes.
-inline constexpr int64_t kLargestId = (1 << 24) - 1;
+// Ids above it are refused, so that a hostile file of a few bytes cannot ask for gigabytes (the largest
+// published vocabularies have some 260,000 tokens).
+inline constexpr int64_t kLargestId = (1 << 21) - 1;
 
 struct TextHash {
   using is_transparent = void;
