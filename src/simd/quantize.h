@@ -95,16 +95,18 @@ OCTAVO_INLINE void quantize_computed(int8_t* codes, float* scale, int64_t width,
   constexpr int64_t kKept = 16384;  // 64 KiB
   alignas(64) float kept[kKept];
   F32 amax = zero();
-  for_lanes(width, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
-    const F32 v = value(i, n);
-    if (i < kKept) store(kept + i, v);
-    amax = max_magnitude(amax, v);
-  });
+  for_lanes(
+      width, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+        const F32 v = value(i, n);
+        if (i < kKept) store(kept + i, v);
+        amax = max_magnitude(amax, v);
+      });
   const Coding coding = coding_of(largest_magnitude(amax));
   *scale = coding.scale;
-  write_codes(codes, width, coding.inverse, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
-    return i < kKept ? load(kept + i) : value(i, n);
-  });
+  write_codes(
+      codes, width, coding.inverse, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+        return i < kKept ? load(kept + i) : value(i, n);
+      });
 }
 
 }  // namespace octavo::OCTAVO_ISA

@@ -55,8 +55,9 @@ TEST(EmbeddingVariant, IsChosenByTypes) {
                  "copy");
     EXPECT_STREQ(embedding_variant(ctx, {.table = bf16.view(), .ids = ids.view(), .out = f32.view()}).variant,
                  name_of(isa));
-    EXPECT_STREQ(embedding_variant(ctx, {.table = bf16.view(), .ids = ids.view(), .out = out16.view()}).variant,
-                 "reference");
+    EXPECT_STREQ(
+        embedding_variant(ctx, {.table = bf16.view(), .ids = ids.view(), .out = out16.view()}).variant,
+        "reference");
   }
 }
 
