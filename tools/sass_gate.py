@@ -19,6 +19,7 @@ BUDGET = ROOT / "sass_budget.json"
 ARCHS = ("sm_80", "sm_90a")
 MOST_KERNELS = 40  # instantiations of an op and architecture (design 2)
 SPILL = r"(STL|LDL)\b"
+WIDE_LOAD = r"LDG\S*[.]128"
 
 
 def measure(build: Path) -> dict[str, dict[str, list[sass.Kernel]]]:
@@ -88,7 +89,7 @@ def main() -> int:
     if options.table:
         for arch, op, k in kernels:
             print(f"{arch:7} {op:14} {k.registers:4} registers {len(k.instructions):6} instructions "
-                  f"{k.count(r'LDG\S*[.]128'):4} loads of 16 bytes  {k.name}")
+                  f"{k.count(WIDE_LOAD):4} loads of 16 bytes  {k.name}")
     budget = json.loads(BUDGET.read_text())
     if options.update:
         budget = updated(measured, budget)
