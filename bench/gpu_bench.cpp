@@ -47,7 +47,8 @@ DeviceSet make_set(const cuda::Stream& stream, const harness::OpCase& c, uint64_
     set.memory.emplace_back(round_up(n * size_of(a.dtype), 256));
     void* p = set.memory.back().data();
     set.views.push_back(dense_view(a, p));
-    if (a.fill && (!is_float(a.dtype) || n <= 4096)) {  // ids, positions and parameters as the case wants them
+    if (a.fill &&
+        (!is_float(a.dtype) || n <= 4096)) {  // ids, positions and parameters as the case wants them
       harness::HostTensor host(a.dtype, a.shape);
       a.fill(host, seed + i);
       set.memory.back().copy_from_host(stream, host.view().data(), n * size_of(a.dtype));
@@ -66,17 +67,20 @@ class Bench {
   json rows = json::array();
 
   // Calls on rotating inputs, as if each came from HBM.
-  void run(const BenchCase& b, const std::string& variant, const std::function<void(const Context&, harness::CaseTensors)>& call) {
+  void run(const BenchCase& b, const std::string& variant,
+           const std::function<void(const Context&, harness::CaseTensors)>& call) {
     const int sets = sets_beyond_l2(b.op_case.bytes, facts());
     const int calls = b.dependent ? kDependentNodes : std::max(sets, 12);
     std::vector<DeviceSet> data;
-    for (int i = 0; i < (b.dependent ? 1 : sets); ++i) data.push_back(make_set(stream_, b.op_case, 1000u * static_cast<unsigned>(i)));
+    for (int i = 0; i < (b.dependent ? 1 : sets); ++i)
+      data.push_back(make_set(stream_, b.op_case, 1000u * static_cast<unsigned>(i)));
     stream_.wait();
     const Context ctx = cuda::context_on(stream_);
     const Times t = time_graph(stream_, calls, [&](int i) {
       if (!b.dependent) return call(ctx, data[static_cast<size_t>(i) % data.size()].views);
       auto views = data[0].views;  // y of a node is x of the next
-      if (i % 2 && b.swap_from >= 0) std::swap(views[static_cast<size_t>(b.swap_from)], views[static_cast<size_t>(b.swap_to)]);
+      if (i % 2 && b.swap_from >= 0)
+        std::swap(views[static_cast<size_t>(b.swap_from)], views[static_cast<size_t>(b.swap_to)]);
       call(ctx, views);
     });
     add_row(b, "octavo", variant, t);
@@ -94,20 +98,29 @@ class Bench {
     const Context ctx = cuda::context_on(stream_);
     for (int i = 0; i < sets; ++i) {
       from.emplace_back(half), to.emplace_back(half);
-      fill_random(ctx, Tensor(from.back().data(), DType::f16, {half / 2}, Backend::cuda), half / 2, static_cast<uint64_t>(i));
+      fill_random(ctx, Tensor(from.back().data(), DType::f16, {half / 2}, Backend::cuda), half / 2,
+                  static_cast<uint64_t>(i));
     }
     double best = 0;
     Times fastest;
     for (int repeat = 0; repeat < 3; ++repeat) {
-      const Times t = time_graph(stream_, std::max(sets, 12), [&](int i) {
-        const auto at = static_cast<size_t>(i % sets);
-        copy(ctx, to[at].data(), from[at].data(), half);
-      }, 60);
+      const Times t = time_graph(
+          stream_, std::max(sets, 12),
+          [&](int i) {
+            const auto at = static_cast<size_t>(i % sets);
+            copy(ctx, to[at].data(), from[at].data(), half);
+          },
+          60);
       const double rate = 2.0 * static_cast<double>(half) / t.p50 / 1e6;
       if (rate > best) best = rate, fastest = t;
     }
-    rows.push_back({{"op", "copy"}, {"case", fmt::format("{}", 2 * half)}, {"impl", "octavo"}, {"variant", "copy"},
-                    {"bytes", 2 * half}, {"ms", times_json(fastest)}, {"gbs", best}});
+    rows.push_back({{"op", "copy"},
+                    {"case", fmt::format("{}", 2 * half)},
+                    {"impl", "octavo"},
+                    {"variant", "copy"},
+                    {"bytes", 2 * half},
+                    {"ms", times_json(fastest)},
+                    {"gbs", best}});
     return copies_[bytes] = best;
   }
 
@@ -115,7 +128,8 @@ class Bench {
     const Context ctx = cuda::context_on(stream_);
     const cuda::DeviceBuffer data(bytes), sum(256);
     fill_random(ctx, Tensor(data.data(), DType::f16, {bytes / 2}, Backend::cuda), bytes / 2, 7);
-    const Times t = time_graph(stream_, 4, [&](int) { read_all(ctx, data.data(), bytes, sum.as<uint32_t>()); });
+    const Times t =
+        time_graph(stream_, 4, [&](int) { read_all(ctx, data.data(), bytes, sum.as<uint32_t>()); });
     return static_cast<double>(bytes) / t.p50 / 1e6;
   }
 
@@ -130,10 +144,18 @@ class Bench {
   void add_row(const BenchCase& b, const char* impl, const std::string& variant, const Times& t) {
     const double gbs = static_cast<double>(b.op_case.bytes) / t.p50 / 1e6;
     const double of_copy = b.dependent ? 0 : gbs / copy_gbs(b.op_case.bytes);
-    rows.push_back({{"op", b.op}, {"case", b.name}, {"impl", impl}, {"variant", variant}, {"dtype", b.dtype},
-                    {"bytes", b.op_case.bytes}, {"ms", times_json(t)}, {"gbs", gbs}, {"of_copy", of_copy},
+    rows.push_back({{"op", b.op},
+                    {"case", b.name},
+                    {"impl", impl},
+                    {"variant", variant},
+                    {"dtype", b.dtype},
+                    {"bytes", b.op_case.bytes},
+                    {"ms", times_json(t)},
+                    {"gbs", gbs},
+                    {"of_copy", of_copy},
                     {"regime", b.dependent ? "graph of 100 dependent nodes" : "graph, rotating inputs"}});
-    fmt::print("{:<14} {:<28} {:<22} {:>9.2f} us {:>7.0f} GB/s {:>6.1f} %\n", b.op, b.name, variant, 1000 * t.p50, gbs, 100 * of_copy);
+    fmt::print("{:<14} {:<28} {:<22} {:>9.2f} us {:>7.0f} GB/s {:>6.1f} %\n", b.op, b.name, variant,
+               1000 * t.p50, gbs, 100 * of_copy);
     std::fflush(stdout);
   }
 
@@ -144,7 +166,8 @@ class Bench {
 int run(const std::vector<std::string>& ops, const std::string& match, const std::string& out, bool tune) {
   Bench bench;
   const auto chosen = [&](const BenchCase& b) {
-    return (ops.empty() || std::find(ops.begin(), ops.end(), b.op) != ops.end()) && b.name.find(match) != std::string::npos;
+    return (ops.empty() || std::find(ops.begin(), ops.end(), b.op) != ops.end()) &&
+           b.name.find(match) != std::string::npos;
   };
   const double copy_peak = bench.copy_gbs(int64_t{8} << 30), read_peak = bench.read_gbs(int64_t{4} << 30);
   fmt::print("copy {:.0f} GB/s, read {:.0f} GB/s\n", copy_peak, read_peak);
@@ -157,8 +180,12 @@ int run(const std::vector<std::string>& ops, const std::string& match, const std
   int driver = 0, runtime = 0;
   cuda::expect_success(cudaDriverGetVersion(&driver), "asking for the driver's version");
   cuda::expect_success(cudaRuntimeGetVersion(&runtime), "asking for the runtime's version");
-  const json result = {{"schema", 1}, {"gpu", bench.facts().name}, {"driver", driver}, {"cuda", runtime},
-                       {"ceilings", {{"copy_gbs", copy_peak}, {"read_gbs", read_peak}}}, {"rows", bench.rows}};
+  const json result = {{"schema", 1},
+                       {"gpu", bench.facts().name},
+                       {"driver", driver},
+                       {"cuda", runtime},
+                       {"ceilings", {{"copy_gbs", copy_peak}, {"read_gbs", read_peak}}},
+                       {"rows", bench.rows}};
   if (!out.empty()) std::ofstream(out) << result.dump(1) << "\n";
   return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "cuda/device.h"
 #include "cuda/row_split.h"
 #include "ops/adamw/adamw_cases.h"
 #include "ops/bias_gelu/bias_gelu_cases.h"
@@ -37,9 +38,11 @@ class Table {
  public:
   std::vector<BenchCase> cases;
 
-  void add(const std::string& op, const Shape& s, const std::string& suffix, DType d, harness::OpCase c, bool dependent = false) {
+  void add(const std::string& op, const Shape& s, const std::string& suffix, DType d, harness::OpCase c,
+           bool dependent = false) {
     BenchCase b{op, name_of_shape(s) + suffix, octavo::name_of(d), std::move(c), dependent};
-    if (dependent) b.name += "/dependent", b.swap_from = index_of(b.op_case, "x"), b.swap_to = index_of(b.op_case, "y");
+    if (dependent)
+      b.name += "/dependent", b.swap_from = index_of(b.op_case, "x"), b.swap_to = index_of(b.op_case, "y");
     if (b.swap_to < 0) b.swap_from = -1;
     cases.push_back(std::move(b));
   }
@@ -50,10 +53,19 @@ void add_norms(Table& t, DType d) {
     const char* suffix;
     bool residual, y, codes;
   };
-  for (const Policy p : {Policy{"", false, true, false}, {"/residual", true, true, false}, {"/codes", false, false, true},
+  for (const Policy p : {Policy{"", false, true, false},
+                         {"/residual", true, true, false},
+                         {"/codes", false, false, true},
                          {"/residual/codes", true, false, true}}) {
     const auto at = [&](const Shape& s) {
-      return rms_norm_case({.rows = s.rows, .width = s.width, .dtype = d, .weight_dtype = d, .residual = p.residual, .y = p.y, .codes = p.codes}, kWhy);
+      return rms_norm_case({.rows = s.rows,
+                            .width = s.width,
+                            .dtype = d,
+                            .weight_dtype = d,
+                            .residual = p.residual,
+                            .y = p.y,
+                            .codes = p.codes},
+                           kWhy);
     };
     for (const Shape& s : kLarge) t.add("rms_norm", s, p.suffix, d, at(s));
     t.add("rms_norm", kWide, p.suffix, d, at(kWide));
@@ -66,7 +78,14 @@ void add_layer_norms(Table& t, DType d) {
     for (const bool codes : {false, true}) {
       const std::string suffix = std::string(residual ? "/residual" : "") + (codes ? "/codes" : "");
       const auto at = [&](const Shape& s) {
-        return layer_norm_case({.rows = s.rows, .width = s.width, .dtype = d, .weight_dtype = d, .residual = residual, .y = !codes, .codes = codes}, kWhy);
+        return layer_norm_case({.rows = s.rows,
+                                .width = s.width,
+                                .dtype = d,
+                                .weight_dtype = d,
+                                .residual = residual,
+                                .y = !codes,
+                                .codes = codes},
+                               kWhy);
       };
       for (const Shape& s : kLarge) t.add("layer_norm", s, suffix, d, at(s));
       t.add("layer_norm", kWide, suffix, d, at(kWide));
@@ -76,7 +95,14 @@ void add_layer_norms(Table& t, DType d) {
 
 void add_gelu(Table& t, DType d) {
   const auto at = [&](const Shape& s, GeluForm form, bool codes) {
-    return bias_gelu_case({.rows = s.rows, .width = s.width, .dtype = d, .bias_dtype = d, .form = form, .out = !codes, .codes = codes}, kWhy);
+    return bias_gelu_case({.rows = s.rows,
+                           .width = s.width,
+                           .dtype = d,
+                           .bias_dtype = d,
+                           .form = form,
+                           .out = !codes,
+                           .codes = codes},
+                          kWhy);
   };
   for (const Shape& s : kLarge) {
     t.add("bias_gelu", s, "", d, at(s, GeluForm::erf, false));
@@ -84,7 +110,8 @@ void add_gelu(Table& t, DType d) {
     t.add("bias_gelu", s, "/codes", d, at(s, GeluForm::erf, true));
   }
   for (const int64_t tokens : {512, 1024, 2048})  // the seeds' table: B = 2, T = 256, 512, 1024
-    for (const int64_t width : {4096, 16384}) t.add("bias_gelu", {tokens, width}, "/seeds", d, at({tokens, width}, GeluForm::erf, false));
+    for (const int64_t width : {4096, 16384})
+      t.add("bias_gelu", {tokens, width}, "/seeds", d, at({tokens, width}, GeluForm::erf, false));
   t.add("bias_gelu", kSmall, "", d, at(kSmall, GeluForm::erf, false), true);
 }
 
@@ -93,7 +120,8 @@ void add_adamw(Table& t) {
     BenchCase b{"adamw", std::move(name), octavo::name_of(s.param), adamw_case(s, kWhy)};
     t.cases.push_back(std::move(b));
   };
-  for (const int64_t size : {1'000'000, 10'000'000, 50'000'000, 500'000'000}) add(fmt::format("{}", size), {.widths = {size}});
+  for (const int64_t size : {1'000'000, 10'000'000, 50'000'000, 500'000'000})
+    add(fmt::format("{}", size), {.widths = {size}});
   add("50000000/bf16", {.widths = {50'000'000}, .param = DType::bf16, .grad = DType::bf16});
   std::vector<int64_t> odd;  // 300 tensors of odd sizes, 50 M in all
   int64_t left = 50'000'000;
@@ -103,7 +131,9 @@ void add_adamw(Table& t) {
 }
 
 void add_quantise(Table& t, DType d) {
-  const auto at = [&](const Shape& s) { return quantize_rows_case({.rows = s.rows, .width = s.width, .dtype = d}, kWhy); };
+  const auto at = [&](const Shape& s) {
+    return quantize_rows_case({.rows = s.rows, .width = s.width, .dtype = d}, kWhy);
+  };
   for (const Shape& s : kLarge) t.add("quantize_rows", s, "", d, at(s));
   t.add("quantize_rows", kWide, "", d, at(kWide));
   t.add("quantize_rows", kSmall, "", d, at(kSmall), true);
@@ -111,7 +141,9 @@ void add_quantise(Table& t, DType d) {
 
 void add_silu(Table& t, DType d) {
   const auto at = [&](const Shape& s, GateUpLayout layout, bool codes) {
-    return silu_mul_case({.rows = s.rows, .width = s.width, .dtype = d, .out = !codes, .codes = codes, .layout = layout}, kWhy);
+    return silu_mul_case(
+        {.rows = s.rows, .width = s.width, .dtype = d, .out = !codes, .codes = codes, .layout = layout},
+        kWhy);
   };
   for (const Shape& s : kLarge) {
     t.add("silu_mul", s, "", d, at(s, GateUpLayout::separate, false));
@@ -124,22 +156,29 @@ void add_silu(Table& t, DType d) {
 
 void add_rest(Table& t, DType d) {
   for (const int64_t tokens : {2048, 16384})
-    t.add("rope", {tokens, 32 * 128}, "", d, rope_case({.tokens = tokens, .heads = 32, .width = 128, .dtype = d}, kWhy));
+    t.add("rope", {tokens, 32 * 128}, "", d,
+          rope_case({.tokens = tokens, .heads = 32, .width = 128, .dtype = d}, kWhy));
   for (const int64_t tokens : {2048, 16384})
-    t.add("embedding", {tokens, 4096}, "", d,
-          embedding_case({.tokens = tokens, .vocabulary = 128256, .width = 4096, .table = d, .out = d}, kWhy));
+    t.add(
+        "embedding", {tokens, 4096}, "", d,
+        embedding_case({.tokens = tokens, .vocabulary = 128256, .width = 4096, .table = d, .out = d}, kWhy));
 }
 
-template <class Call>
-std::vector<Alternative> other_splits(int64_t width, const Call& call) {
+// The same rows streamed by other clusters, and kept in registers.
+template <class ArgsOf, class WithStream, class Registers>
+std::vector<Alternative> other_splits(const BenchCase& b, int inputs, int threads, const ArgsOf& args_of, const WithStream& with_stream,
+                                      const Registers& registers) {
   std::vector<Alternative> all;
-  for (const int cluster : {1, 2, 4, 8}) {
-    const int64_t threads = ((width / 8 + 3) / 4 + cluster - 1) / cluster;
-    if (threads < 64 || threads > cuda::kMaxRowThreads) continue;
-    const cuda::RowSplit split{.threads = static_cast<int>((threads + 31) / 32 * 32), .cluster = cluster};
-    all.push_back({fmt::format("{} threads x {}", split.threads, cluster),
-                   [=](const Context& ctx, harness::CaseTensors t) { call(ctx, t, split); }});
+  const auto& x = b.op_case.args[0];
+  const auto& facts = cuda::device_facts(cuda::current_device());
+  for (const int cluster : {1, 2}) {
+    const cuda::RowStream stream = cuda::split_stream(x.shape[1], x.dtype, inputs, facts, threads, cluster);
+    if (stream.threads < 64) continue;
+    all.push_back({fmt::format("{} threads x {}, {} stages", stream.threads, cluster, stream.stages),
+                   [=](const Context& ctx, harness::CaseTensors t) { with_stream(ctx, args_of(t), stream); }});
   }
+  if (cuda::row_fits_registers(x.shape[1]))
+    all.push_back({"registers", [=](const Context& ctx, harness::CaseTensors t) { registers(ctx, args_of(t)); }});
   return all;
 }
 
@@ -162,26 +201,30 @@ std::vector<Alternative> alternatives_of(const BenchCase& b) {
     const int i = index_of(c, name);
     return i < 0 ? Tensor() : t[static_cast<size_t>(i)];
   };
-  if (b.op == "rms_norm") {
-    auto all = other_splits(b.op_case.args[0].shape[1], [=](const Context& ctx, harness::CaseTensors t, const cuda::RowSplit& split) {
-      rms_norm_with_split(ctx, {.x = at(t, "x"), .residual = at(t, "residual"), .weight = at(t, "weight"), .u = at(t, "u"),
-                                .y = at(t, "y"), .y_codes = at(t, "y_codes"), .y_scale = at(t, "y_scale")}, split);
-    });
-    all.push_back({"loop", [=](const Context& ctx, harness::CaseTensors t) {
-      rms_norm_loop(ctx, {.x = at(t, "x"), .residual = at(t, "residual"), .weight = at(t, "weight"), .u = at(t, "u"),
-                          .y = at(t, "y"), .y_codes = at(t, "y_codes"), .y_scale = at(t, "y_scale")});
-    }});
-    return all;
-  }
+  const int inputs = index_of(b.op_case, "residual") < 0 ? 1 : 2;
+  if (b.op == "rms_norm")
+    return other_splits(
+        b, inputs, index_of(b.op_case, "y_codes") < 0 ? cuda::kMaxStreamThreads : cuda::kFatStreamThreads,
+        [=](harness::CaseTensors t) {
+          return RmsNormArgs{.x = at(t, "x"), .residual = at(t, "residual"), .weight = at(t, "weight"), .u = at(t, "u"),
+                             .y = at(t, "y"), .y_codes = at(t, "y_codes"), .y_scale = at(t, "y_scale")};
+        },
+        rms_norm_with_stream, rms_norm_registers);
   if (b.op == "layer_norm")
-    return other_splits(b.op_case.args[0].shape[1], [=](const Context& ctx, harness::CaseTensors t, const cuda::RowSplit& split) {
-      layer_norm_with_split(ctx, {.x = at(t, "x"), .residual = at(t, "residual"), .weight = at(t, "weight"), .bias = at(t, "bias"),
-                                  .u = at(t, "u"), .y = at(t, "y"), .y_codes = at(t, "y_codes"), .y_scale = at(t, "y_scale")}, split);
-    });
+    return other_splits(
+        b, inputs, cuda::kFatStreamThreads,
+        [=](harness::CaseTensors t) {
+          return LayerNormArgs{.x = at(t, "x"), .residual = at(t, "residual"), .weight = at(t, "weight"), .bias = at(t, "bias"),
+                               .u = at(t, "u"), .y = at(t, "y"), .y_codes = at(t, "y_codes"), .y_scale = at(t, "y_scale")};
+        },
+        layer_norm_with_stream, layer_norm_registers);
   if (b.op == "quantize_rows")
-    return other_splits(b.op_case.args[0].shape[1], [=](const Context& ctx, harness::CaseTensors t, const cuda::RowSplit& split) {
-      quantize_rows_with_split(ctx, {.x = at(t, "x"), .codes = at(t, "codes"), .scale = at(t, "scale")}, split);
-    });
+    return other_splits(
+        b, inputs, cuda::kMaxStreamThreads,
+        [=](harness::CaseTensors t) {
+          return QuantizeRowsArgs{.x = at(t, "x"), .codes = at(t, "codes"), .scale = at(t, "scale")};
+        },
+        quantize_rows_with_stream, quantize_rows_registers);
   return {};
 }
 

@@ -8,16 +8,18 @@ namespace {
 
 using namespace cuda;
 
-__global__ void __launch_bounds__(kElementwiseThreads) copy_words(uint4* to, const uint4* from, int64_t words) {
+__global__ void __launch_bounds__(kElementwiseThreads)
+    copy_words(uint4* to, const uint4* from, int64_t words) {
   ptx::grid_dependency_release();
   ptx::grid_dependency_wait();
   const int64_t i = first_element();
-  if (i < words) ptx::store(to + i, ptx::load_streaming(from + i));
+  if (i < words) ptx::store(to + i, ptx::load_cached(from + i));
 }
 
 constexpr int kReadsInFlight = 16;
 
-__global__ void __launch_bounds__(kElementwiseThreads) read_words(const uint4* from, int64_t words, uint32_t* sum) {
+__global__ void __launch_bounds__(kElementwiseThreads)
+    read_words(const uint4* from, int64_t words, uint32_t* sum) {
   ptx::grid_dependency_release();
   ptx::grid_dependency_wait();
   const int64_t first = static_cast<int64_t>(blockIdx.x) * blockDim.x * kReadsInFlight + threadIdx.x;
@@ -25,7 +27,7 @@ __global__ void __launch_bounds__(kElementwiseThreads) read_words(const uint4* f
 #pragma unroll
   for (int i = 0; i < kReadsInFlight; ++i) {
     v[i] = {};
-    if (first + i * blockDim.x < words) v[i] = ptx::load_streaming(from + first + i * blockDim.x);
+    if (first + i * blockDim.x < words) v[i] = ptx::load_cached(from + first + i * blockDim.x);
   }
   uint32_t all = 0;
 #pragma unroll
@@ -68,8 +70,8 @@ void copy(const Context& ctx, void* to, const void* from, int64_t bytes) {
 }
 
 void read_all(const Context& ctx, const void* from, int64_t bytes, uint32_t* sum) {
-  launch(ctx, one_word_a_thread("read_words", bytes / 16, kReadsInFlight), read_words, static_cast<const uint4*>(from),
-         bytes / 16, sum);
+  launch(ctx, one_word_a_thread("read_words", bytes / 16, kReadsInFlight), read_words,
+         static_cast<const uint4*>(from), bytes / 16, sum);
 }
 
 void fill_random(const Context& ctx, const Tensor& t, int64_t elements, uint64_t seed) {
@@ -77,7 +79,9 @@ void fill_random(const Context& ctx, const Tensor& t, int64_t elements, uint64_t
   LaunchShape shape = shape_of_elements("fill_random", elements);
   shape.overlap = false;
   if (is_float(t.dtype()) && t.dtype() != DType::f64)
-    with_float_type(t.dtype(), [&]<class T>(T) { launch(ctx, shape, fill_normal<T>, static_cast<T*>(t.data()), elements, seed); });
+    with_float_type(t.dtype(), [&]<class T>(T) {
+      launch(ctx, shape, fill_normal<T>, static_cast<T*>(t.data()), elements, seed);
+    });
   else
     launch(ctx, shape, fill_bytes, static_cast<uint8_t*>(t.data()), elements * size_of(t.dtype()), seed);
 }

@@ -11,7 +11,8 @@ struct Times {
 };
 
 // Captures call(i) for i in [0, calls), replays it, divides by calls. Dependent or independent is up to the calls.
-Times time_graph(const cuda::Stream& stream, int calls, const std::function<void(int)>& call, double budget_ms = 120);
+Times time_graph(const cuda::Stream& stream, int calls, const std::function<void(int)>& call,
+                 double budget_ms = 120);
 
 // Sets of data needed so that together they are at least four times the L2 (and at least two).
 int sets_beyond_l2(int64_t bytes_of_a_set, const DeviceFacts& facts);

@@ -51,10 +51,10 @@ std::string first_fault;
 
 [[noreturn]] void throw_no_code() {
   const DeviceFacts& f = device_facts(current_device());
-  throw Error(ErrorKind::no_device,
-              fmt::format("{} has compute capability {}.{}; this build has code for {}: build with -DOCTAVO_CUDA_ARCHITECTURES={}",
-                          f.name, f.compute_capability / 10, f.compute_capability % 10, OCTAVO_CUDA_ARCHS,
-                          f.compute_capability));
+  throw Error(ErrorKind::no_device, fmt::format("{} has compute capability {}.{}; this build has code for "
+                                                "{}: build with -DOCTAVO_CUDA_ARCHITECTURES={}",
+                                                f.name, f.compute_capability / 10, f.compute_capability % 10,
+                                                OCTAVO_CUDA_ARCHS, f.compute_capability));
 }
 
 }  // namespace
@@ -63,7 +63,8 @@ void expect_success(cudaError_t status, const std::string& what) {
   if (status == cudaSuccess) return;
   (void)cudaGetLastError();  // an error that is not sticky is reported once
   if (status == cudaErrorNoKernelImageForDevice) throw_no_code();
-  const std::string message = fmt::format("{}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status));
+  const std::string message =
+      fmt::format("{}: {} ({})", what, cudaGetErrorString(status), cudaGetErrorName(status));
   if (is_fatal(status)) {
     const std::lock_guard lock(fault_mutex);
     if (!faulted) first_fault = message;
@@ -77,7 +78,8 @@ void expect_healthy() {
   if (!faulted) return;
   const std::lock_guard lock(fault_mutex);
   throw Error(ErrorKind::device_fault,
-              fmt::format("the GPU context was lost earlier, restart the process; the first fault was: {}", first_fault));
+              fmt::format("the GPU context was lost earlier, restart the process; the first fault was: {}",
+                          first_fault));
 }
 
 int device_count() {
@@ -99,11 +101,13 @@ const DeviceFacts& device_facts(int device) {
   static std::mutex mutex;
   static std::optional<DeviceFacts> known[kMaxDevices];
   const std::lock_guard lock(mutex);
-  if (device < 0 || device >= kMaxDevices) throw Error(ErrorKind::usage, fmt::format("GPU {} does not exist", device));
+  if (device < 0 || device >= kMaxDevices)
+    throw Error(ErrorKind::usage, fmt::format("GPU {} does not exist", device));
   auto& facts = known[device];
   if (!facts) {
     cudaDeviceProp p;
-    expect_success(cudaGetDeviceProperties(&p, device), fmt::format("asking GPU {} for its properties", device));
+    expect_success(cudaGetDeviceProperties(&p, device),
+                   fmt::format("asking GPU {} for its properties", device));
     facts = DeviceFacts{.backend = Backend::cuda,
                         .name = p.name,
                         .cores = p.multiProcessorCount,
@@ -114,7 +118,9 @@ const DeviceFacts& device_facts(int device) {
   return *facts;
 }
 
-Stream::Stream() { expect_success(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream"); }
+Stream::Stream() {
+  expect_success(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+}
 Stream::~Stream() { cudaStreamDestroy(stream_); }
 void Stream::wait() const { expect_success(cudaStreamSynchronize(stream_), "waiting for the GPU"); }
 
@@ -130,7 +136,9 @@ Context context_on(const Stream& stream) {
 
 Event::Event() { expect_success(cudaEventCreate(&event_), "creating an event"); }
 Event::~Event() { cudaEventDestroy(event_); }
-void Event::record(const Stream& stream) { expect_success(cudaEventRecord(event_, stream.get()), "recording an event"); }
+void Event::record(const Stream& stream) {
+  expect_success(cudaEventRecord(event_, stream.get()), "recording an event");
+}
 double Event::ms_between(const Event& start, const Event& stop) {
   float ms = 0;
   expect_success(cudaEventElapsedTime(&ms, start.event_, stop.event_), "reading two events");
@@ -138,7 +146,8 @@ double Event::ms_between(const Event& start, const Event& stop) {
 }
 
 Graph::Graph(const Stream& stream, const std::function<void()>& body) {
-  expect_success(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal), "starting a capture");
+  expect_success(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal),
+                 "starting a capture");
   try {
     body();
   } catch (...) {
@@ -166,21 +175,25 @@ DeviceBuffer::DeviceBuffer(int64_t bytes) : bytes_(bytes) {
     (void)cudaGetLastError();
     size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
-    throw Error(ErrorKind::out_of_memory, fmt::format("{} bytes of GPU memory asked for, {} of {} are free", bytes, free, total));
+    throw Error(ErrorKind::out_of_memory,
+                fmt::format("{} bytes of GPU memory asked for, {} of {} are free", bytes, free, total));
   }
   expect_success(status, fmt::format("allocating {} bytes of GPU memory", bytes));
 }
 DeviceBuffer::~DeviceBuffer() { cudaFree(data_); }
 void DeviceBuffer::fill(const Stream& stream, uint8_t byte) const {
-  expect_success(cudaMemsetAsync(data_, byte, static_cast<size_t>(bytes_), stream.get()), "filling GPU memory");
+  expect_success(cudaMemsetAsync(data_, byte, static_cast<size_t>(bytes_), stream.get()),
+                 "filling GPU memory");
 }
 void DeviceBuffer::copy_from_host(const Stream& stream, const void* source, int64_t bytes) const {
-  expect_success(cudaMemcpyAsync(data_, source, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream.get()),
-                 "copying to the GPU");
+  expect_success(
+      cudaMemcpyAsync(data_, source, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream.get()),
+      "copying to the GPU");
 }
 void DeviceBuffer::copy_to_host(const Stream& stream, void* target, int64_t bytes) const {
-  expect_success(cudaMemcpyAsync(target, data_, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream.get()),
-                 "copying from the GPU");
+  expect_success(
+      cudaMemcpyAsync(target, data_, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream.get()),
+      "copying from the GPU");
   stream.wait();
 }
 

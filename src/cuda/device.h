@@ -13,7 +13,7 @@ namespace octavo::cuda {
 
 inline constexpr int kMaxDevices = 64;
 
-int device_count();      // 0 without a driver
+int device_count();  // 0 without a driver
 int current_device();
 const DeviceFacts& device_facts(int device);  // cached
 // Throws no_device, naming the GPU and the built architectures, when this build holds no code for it.
@@ -69,7 +69,8 @@ class DeviceBuffer {
   DeviceBuffer() = default;
   explicit DeviceBuffer(int64_t bytes);  // throws out_of_memory with the bytes asked for and the bytes free
   ~DeviceBuffer();
-  DeviceBuffer(DeviceBuffer&& o) noexcept : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
+  DeviceBuffer(DeviceBuffer&& o) noexcept
+      : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
   DeviceBuffer& operator=(DeviceBuffer&& o) noexcept {
     std::swap(data_, o.data_), std::swap(bytes_, o.bytes_);
     return *this;
@@ -77,7 +78,9 @@ class DeviceBuffer {
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
   template <class T>
-  T* as() const { return static_cast<T*>(data_); }
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
   void fill(const Stream& stream, uint8_t byte) const;
   void copy_from_host(const Stream& stream, const void* source, int64_t bytes) const;
   void copy_to_host(const Stream& stream, void* target, int64_t bytes) const;

@@ -20,39 +20,43 @@ struct Divisor {
     while ((uint64_t{1} << shift) < d) ++shift;
     multiplier = static_cast<uint32_t>(((uint64_t{1} << 32) * ((uint64_t{1} << shift) - d)) / d + 1);
   }
-  __device__ __forceinline__ uint32_t divide(uint32_t n) const { return (__umulhi(n, multiplier) + n) >> shift; }
+  __device__ __forceinline__ uint32_t divide(uint32_t n) const {
+    return (__umulhi(n, multiplier) + n) >> shift;
+  }
 };
 
-// A block is `lanes` octets wide and kElementwiseThreads / lanes rows high; blocks go along the row first.
+// A block is `lanes` octets wide and kElementwiseThreads / lanes threads high; blocks go along the row first. A thread has
+// the same octet of rows_per_thread rows, one below the other.
 struct OctetGrid {
   int64_t rows = 0;
   int width = 0;
-  int lanes = 0;
+  int lanes = 1, threads = kElementwiseThreads, rows_per_thread = 1;
   Divisor blocks_per_row;
 
-  OctetGrid(int64_t rows_, int64_t width_) : rows(rows_), width(static_cast<int>(width_)), lanes(1) {
+  OctetGrid(int64_t rows_, int64_t width_, int rows_per_thread_ = 1, int threads_ = kElementwiseThreads)
+      : rows(rows_), width(static_cast<int>(width_)), threads(threads_), rows_per_thread(rows_per_thread_) {
     const int64_t octets = (width_ + kOctet - 1) / kOctet;
-    while (lanes < octets && lanes < kElementwiseThreads) lanes *= 2;
+    while (lanes < octets && lanes < threads) lanes *= 2;
     blocks_per_row = Divisor(static_cast<uint32_t>((octets + lanes - 1) / lanes));
   }
   LaunchShape shape(const char* kernel) const {
-    const int64_t height = kElementwiseThreads / lanes;
+    const int64_t height = threads / lanes, rows_per_block = height * rows_per_thread;
     return {.kernel = kernel,
-            .grid = dim3(static_cast<unsigned>((rows + height - 1) / height * blocks_per_row.d)),
+            .grid = dim3(static_cast<unsigned>((rows + rows_per_block - 1) / rows_per_block * blocks_per_row.d)),
             .block = dim3(static_cast<unsigned>(lanes), static_cast<unsigned>(height)),
             .overlap = true};
   }
 };
 
 struct OctetPlace {
-  int64_t row;
+  int64_t row;  // the first
   int column;
   bool exists;
 };
 __device__ __forceinline__ OctetPlace octet_place(const OctetGrid& grid) {
   const uint32_t row_block = grid.blocks_per_row.divide(blockIdx.x);
   const uint32_t column_block = blockIdx.x - row_block * grid.blocks_per_row.d;
-  const int64_t row = static_cast<int64_t>(row_block) * blockDim.y + threadIdx.y;
+  const int64_t row = (static_cast<int64_t>(row_block) * blockDim.y + threadIdx.y) * grid.rows_per_thread;
   const int column = static_cast<int>(column_block * blockDim.x + threadIdx.x) * kOctet;
   return {row, column, row < grid.rows && column < grid.width};
 }
@@ -66,7 +70,9 @@ inline LaunchShape shape_of_elements(const char* kernel, int64_t elements) {
           .block = dim3(kElementwiseThreads),
           .overlap = true};
 }
-__device__ __forceinline__ int64_t first_element() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ int64_t first_element() {
+  return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
 __device__ __forceinline__ int64_t element_step() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
 
 }  // namespace octavo::cuda

@@ -11,7 +11,7 @@
 namespace octavo::cuda {
 
 struct LaunchShape {
-  const char* kernel;        // for messages
+  const char* kernel;  // for messages
   dim3 grid, block;
   int64_t shared_bytes = 0;  // dynamic; above 48 KB the kernel's attribute is raised
   int cluster = 1;           // blocks of a cluster, along x (sm_90)
@@ -27,6 +27,10 @@ struct KernelFacts {
   int64_t static_shared_bytes = 0, local_bytes = 0;
 };
 KernelFacts kernel_facts(const void* kernel, int64_t shared_bytes);
+
+// How many clusters of this shape (its grid aside) the device runs at once; cached. Throws when the build holds no code
+// of this kernel with clusters and bulk copies (sm_90).
+int64_t resident_clusters(const void* kernel, const LaunchShape& shape);
 
 // The stream of the context; throws usage when it has none.
 cudaStream_t stream_of(const Context& ctx, const char* kernel);

@@ -1,11 +1,9 @@
-// Reductions over the threads of a row: lanes, then warps through shared memory, then blocks of a cluster through
-// distributed shared memory. The order is fixed by the launch shape: the same row gives the same bits every time.
+// Reductions over the threads of a row: lanes, then warps through shared memory (then blocks of a cluster:
+// row_pipeline.cuh). The order is fixed by the launch shape: the same row gives the same bits every time.
 //
 // Launch shape: blockDim = (threads of a row in this block, rows of a block).
 #pragma once
 #include <cstdint>
-
-#include "cuda/ptx/cluster.cuh"
 
 namespace octavo::cuda {
 
@@ -29,22 +27,32 @@ struct IntSum {
 __device__ __forceinline__ uint32_t to_bits(float v) { return __float_as_uint(v); }
 __device__ __forceinline__ uint32_t to_bits(uint32_t v) { return v; }
 __device__ __forceinline__ uint32_t to_bits(int32_t v) { return static_cast<uint32_t>(v); }
-template <class V> __device__ __forceinline__ V from_bits(uint32_t bits);
-template <> __device__ __forceinline__ float from_bits<float>(uint32_t bits) { return __uint_as_float(bits); }
-template <> __device__ __forceinline__ uint32_t from_bits<uint32_t>(uint32_t bits) { return bits; }
-template <> __device__ __forceinline__ int32_t from_bits<int32_t>(uint32_t bits) { return static_cast<int32_t>(bits); }
+template <class V>
+__device__ __forceinline__ V from_bits(uint32_t bits);
+template <>
+__device__ __forceinline__ float from_bits<float>(uint32_t bits) {
+  return __uint_as_float(bits);
+}
+template <>
+__device__ __forceinline__ uint32_t from_bits<uint32_t>(uint32_t bits) {
+  return bits;
+}
+template <>
+__device__ __forceinline__ int32_t from_bits<int32_t>(uint32_t bits) {
+  return static_cast<int32_t>(bits);
+}
 
 // What the threads of a row are.
 enum class RowSpan {
-  lanes,    // a power of two of lanes of one warp
-  block,    // a multiple of 32 threads of one block
-  cluster,  // all threads of 2 to 16 blocks; blockDim.y is 1
+  lanes,  // a power of two of lanes of one warp
+  block,  // a multiple of 32 threads of one block
 };
 
 // All lanes of a group of `width` (a power of two) lanes get the result.
 template <class Op>
 __device__ __forceinline__ typename Op::Value reduce_lanes(typename Op::Value v, int width) {
-  for (int offset = width / 2; offset > 0; offset /= 2) v = Op::join(v, __shfl_xor_sync(0xffffffffu, v, offset));
+  for (int offset = width / 2; offset > 0; offset /= 2)
+    v = Op::join(v, __shfl_xor_sync(0xffffffffu, v, offset));
   return v;
 }
 template <class Op>
@@ -70,39 +78,38 @@ struct ReduceScratch {
   uint32_t block[kMaxCluster];
 };
 
-// The result over the row in every thread of it. Every thread of the block calls it. With a cluster, the kernel has
-// passed cluster_start() before.
+inline constexpr int kDirectWarps = 8;  // so few partial results each thread joins itself: a third of the shuffles' time
+
+// The partial results warp[0 .. warps).
+template <class Op>
+__device__ __forceinline__ typename Op::Value join_warps(const uint32_t* warp, int warps) {
+  using Value = typename Op::Value;
+  if (warps > kDirectWarps) {
+    const int lane = threadIdx.x % 32;
+    return reduce_warp<Op>(lane < warps ? from_bits<Value>(warp[lane]) : Op::zero());
+  }
+  Value v[kDirectWarps];
+#pragma unroll
+  for (int w = 0; w < kDirectWarps; ++w) v[w] = w < warps ? from_bits<Value>(warp[w]) : Op::zero();
+#pragma unroll
+  for (int apart = kDirectWarps / 2; apart > 0; apart /= 2)
+#pragma unroll
+    for (int w = 0; w < apart; ++w) v[w] = Op::join(v[w], v[w + apart]);
+  return v[0];
+}
+
+// The result over the row in every thread of it. Every thread of the block calls it.
 template <class Op, RowSpan kSpan>
 __device__ __forceinline__ typename Op::Value reduce_row(typename Op::Value v, ReduceScratch& scratch) {
-  using Value = typename Op::Value;
-  if constexpr (kSpan == RowSpan::lanes) return reduce_lanes<Op>(v, blockDim.x);
-
-  const int lane = threadIdx.x % 32, warps = blockDim.x / 32;
-  v = reduce_warp<Op>(v);
-  if (lane == 0) scratch.warp[threadIdx.y * warps + threadIdx.x / 32] = to_bits(v);
-  __syncthreads();
-  v = reduce_warp<Op>(lane < warps ? from_bits<Value>(scratch.warp[threadIdx.y * warps + lane]) : Op::zero());
-
-  if constexpr (kSpan == RowSpan::cluster) {
-    const int ranks = ptx::cluster_size();
-    if (static_cast<int>(threadIdx.x) < ranks)
-      ptx::store_to_peer(&scratch.block[ptx::cluster_rank()], threadIdx.x, to_bits(v));
-    ptx::cluster_arrive();
-    ptx::cluster_wait();
-    v = from_bits<Value>(scratch.block[0]);
-    for (int rank = 1; rank < ranks; ++rank) v = Op::join(v, from_bits<Value>(scratch.block[rank]));
+  if constexpr (kSpan == RowSpan::lanes) {
+    return reduce_lanes<Op>(v, blockDim.x);
+  } else {
+    const int warps = blockDim.x / 32;
+    v = reduce_warp<Op>(v);
+    if (threadIdx.x % 32 == 0) scratch.warp[threadIdx.y * warps + threadIdx.x / 32] = to_bits(v);
+    __syncthreads();
+    return join_warps<Op>(scratch.warp + threadIdx.y * warps, warps);
   }
-  return v;
-}
-
-// Before the first store into a peer's shared memory the peer must run: arrive early, wait before the first reduction.
-template <RowSpan kSpan>
-__device__ __forceinline__ void cluster_announce() {
-  if constexpr (kSpan == RowSpan::cluster) ptx::cluster_arrive_relaxed();
-}
-template <RowSpan kSpan>
-__device__ __forceinline__ void cluster_start() {
-  if constexpr (kSpan == RowSpan::cluster) ptx::cluster_wait();
 }
 
 }  // namespace octavo::cuda

@@ -7,20 +7,20 @@ namespace octavo::cuda {
 namespace {
 
 constexpr int64_t kOctetElements = 8;
-constexpr int64_t kMaxRowCluster = 8;       // the largest that every sm_90 device grants
-constexpr int64_t kNarrowBlock = 128;       // threads of a block that narrow rows share
-constexpr int64_t kBlockThreads = 256;      // wider rows take a cluster before they take larger blocks: several blocks
-                                            // on a multiprocessor, one loads while another reduces
+constexpr int64_t kNarrowBlock = 128;     // threads of a block that narrow rows share
+constexpr int kMaxRowCluster = 8;         // the largest that every sm_90 device grants
+constexpr int kWantedStages = 3;          // one row in work, two on their way
+constexpr int64_t kBlockOverhead = 4096;  // shared memory of a block beside its slots, rounded up
+constexpr int64_t kStreamRowsPerCore = 3;  // fewer rows start faster from registers
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t threads_of(int64_t width) { return ceil_div(ceil_div(width, kOctetElements), kRowOctets); }
-bool aligned_to(const void* p, int64_t bytes) { return reinterpret_cast<uintptr_t>(p) % static_cast<uintptr_t>(bytes) == 0; }
+bool aligned_to(const void* p, int64_t bytes) {
+  return reinterpret_cast<uintptr_t>(p) % static_cast<uintptr_t>(bytes) == 0;
+}
 
 }  // namespace
 
-bool row_fits_registers(int64_t width, const DeviceFacts& facts) {
-  const int64_t blocks = facts.compute_capability >= 90 ? kMaxRowCluster : 1;
-  return width > 0 && threads_of(width) <= kMaxRowThreads * blocks;
-}
+bool row_fits_registers(int64_t width) { return width > 0 && threads_of(width) <= kMaxRowThreads; }
 
 RowSplit split_row(int64_t width) {
   const int64_t threads = threads_of(width);
@@ -28,12 +28,33 @@ RowSplit split_row(int64_t width) {
   if (threads <= 32) {
     s.threads = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(threads)));
     s.rows_per_block = static_cast<int>(kNarrowBlock / s.threads);
-    return s;
+  } else {
+    s.threads = static_cast<int>(ceil_div(threads, 32) * 32);
   }
-  const int64_t blocks = threads <= kMaxRowThreads ? 1 : ceil_div(threads, kBlockThreads);
-  s.cluster = static_cast<int>(std::min<int64_t>(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(blocks))), kMaxRowCluster));
-  s.threads = static_cast<int>(ceil_div(ceil_div(threads, s.cluster), 32) * 32);
   return s;
+}
+
+RowStream split_stream(int64_t width, DType dtype, int inputs, const DeviceFacts& facts, int max_threads,
+                       int cluster) {
+  const int64_t shared_bytes = facts.shared_bytes_per_block;
+  for (int blocks = cluster ? cluster : 1; blocks <= (cluster ? cluster : kMaxRowCluster); blocks *= 2) {
+    const int64_t threads = ceil_div(ceil_div(threads_of(width), blocks), 32) * 32;
+    const int64_t slot = threads * kRowOctets * kOctetElements * size_of(dtype) * inputs;
+    const int64_t stages_alone = (shared_bytes - kBlockOverhead) / slot;
+    if (threads > max_threads || stages_alone < kWantedStages) continue;
+    // As many blocks side by side as threads and slots allow.
+    int64_t resident = max_threads / threads;
+    const auto stages = [&] { return (shared_bytes / resident - kBlockOverhead) / slot; };
+    while (resident > 1 && stages() < kWantedStages) --resident;
+    return {static_cast<int>(threads), blocks, static_cast<int>(std::min<int64_t>(stages(), kMaxStages)), slot};
+  }
+  return {};
+}
+
+bool row_streams(int64_t rows, int64_t width, DType dtype, int inputs, const DeviceFacts& facts, int64_t least_width) {
+  if (facts.compute_capability < 90 || rows == 0 || width <= 32 * kRowOctets * kOctetElements) return false;
+  if (row_fits_registers(width) && (width < least_width || rows < kStreamRowsPerCore * facts.cores)) return false;
+  return split_stream(width, dtype, inputs, facts, kFatStreamThreads).threads > 0;
 }
 
 RowSplit split_loop(int64_t width) {

@@ -30,26 +30,12 @@ __device__ __forceinline__ RawOctet<T> load_octet(const T* p) {
   if constexpr (sizeof(T) == 4)
     return {{ptx::load_cached(words), ptx::load_cached(words + 1)}};
   else
-    return {{ptx::load_streaming(words)}};
+    return {{ptx::load_cached(words)}};
 }
 template <>
 __device__ __forceinline__ RawOctet<int8_t> load_octet<int8_t>(const int8_t* p) {
   return {ptx::load_cached(reinterpret_cast<const uint2*>(p))};
 }
-// An octet that other blocks will want too.
-template <class T>
-__device__ __forceinline__ RawOctet<T> load_shared_octet(const T* p) {
-  const auto* words = reinterpret_cast<const uint4*>(p);
-  if constexpr (sizeof(T) == 4)
-    return {{ptx::load_cached(words), ptx::load_cached(words + 1)}};
-  else
-    return {{ptx::load_cached(words)}};
-}
-template <>
-__device__ __forceinline__ RawOctet<int8_t> load_shared_octet<int8_t>(const int8_t* p) {
-  return load_octet(p);
-}
-
 __device__ __forceinline__ void unpack_pair(uint32_t pair, F16, float* out) {
   const float2 f = __half22float2(reinterpret_cast<const __half2&>(pair));
   out[0] = f.x, out[1] = f.y;
@@ -90,11 +76,13 @@ template <class T>
 __device__ __forceinline__ RawOctet<T> pack(const float (&v)[kOctet]) {
   RawOctet<T> raw;
   if constexpr (sizeof(T) == 4) {
-    raw.part[0] = make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
-    raw.part[1] = make_uint4(__float_as_uint(v[4]), __float_as_uint(v[5]), __float_as_uint(v[6]), __float_as_uint(v[7]));
+    raw.part[0] = make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]),
+                             __float_as_uint(v[3]));
+    raw.part[1] = make_uint4(__float_as_uint(v[4]), __float_as_uint(v[5]), __float_as_uint(v[6]),
+                             __float_as_uint(v[7]));
   } else {
-    raw.part[0] = make_uint4(pack_pair(v[0], v[1], T{}), pack_pair(v[2], v[3], T{}), pack_pair(v[4], v[5], T{}),
-                             pack_pair(v[6], v[7], T{}));
+    raw.part[0] = make_uint4(pack_pair(v[0], v[1], T{}), pack_pair(v[2], v[3], T{}),
+                             pack_pair(v[4], v[5], T{}), pack_pair(v[6], v[7], T{}));
   }
   return raw;
 }
@@ -106,14 +94,19 @@ __device__ __forceinline__ void store_octet(T* p, const RawOctet<T>& raw) {
   if constexpr (sizeof(T) == 4) ptx::store(words + 1, raw.part[1]);
 }
 
-// Codes of eight values; |v * inverse| <= 127.5 is the caller's promise, so that -128 cannot appear.
+// Codes of eight values; |v * inverse| <= 127.5 is the caller's promise, so that -128 cannot appear. An inverse of 0 (a row
+// of zeros, or with NaN or Inf) gives zeros.
 __device__ __forceinline__ uint2 codes_of(const float (&v)[kOctet], float inverse) {
-  return make_uint2(ptx::pack_codes(__fmul_rn(v[0], inverse), __fmul_rn(v[1], inverse), __fmul_rn(v[2], inverse),
-                                    __fmul_rn(v[3], inverse)),
-                    ptx::pack_codes(__fmul_rn(v[4], inverse), __fmul_rn(v[5], inverse), __fmul_rn(v[6], inverse),
-                                    __fmul_rn(v[7], inverse)));
+  const auto four = [&](int e) {
+    return ptx::pack_codes(__fmul_rn(v[e], inverse), __fmul_rn(v[e + 1], inverse), __fmul_rn(v[e + 2], inverse),
+                           __fmul_rn(v[e + 3], inverse));
+  };
+  const uint32_t all = inverse == 0.0f ? 0u : ~0u;
+  return make_uint2(four(0) & all, four(4) & all);
 }
-__device__ __forceinline__ void store_codes(int8_t* p, uint2 codes) { ptx::store(reinterpret_cast<uint2*>(p), codes); }
+__device__ __forceinline__ void store_codes(int8_t* p, uint2 codes) {
+  ptx::store(reinterpret_cast<uint2*>(p), codes);
+}
 
 // One element, for rows that are not aligned.
 template <class T>

@@ -3,6 +3,8 @@
 #pragma once
 #include <cstdint>
 
+#include "cuda/ptx/mbarrier.cuh"
+
 namespace octavo::cuda::ptx {
 
 __device__ __forceinline__ uint32_t cluster_size() {
@@ -21,6 +23,15 @@ __device__ __forceinline__ uint32_t cluster_rank() {
   return rank;
 }
 
+// Clusters in the grid.
+__device__ __forceinline__ uint32_t cluster_count() {
+  uint32_t n = gridDim.x;
+#if __CUDA_ARCH__ >= 900
+  asm("mov.u32 %0, %%nclusterid.x;" : "=r"(n));
+#endif
+  return n;
+}
+
 // Number of the cluster in the grid: blockIdx.x / cluster_size without the division.
 __device__ __forceinline__ uint32_t cluster_index() {
   uint32_t index = blockIdx.x;
@@ -30,12 +41,6 @@ __device__ __forceinline__ uint32_t cluster_index() {
   return index;
 }
 
-// Arrive without ordering any memory: "this block runs".
-__device__ __forceinline__ void cluster_arrive_relaxed() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
-#endif
-}
 // Arrive and wait, for every thread of every block of the cluster; orders shared memory of the whole cluster.
 // NOTE: the release also waits for this thread's stores to global memory, so put those after the barrier.
 __device__ __forceinline__ void cluster_arrive() {
@@ -49,13 +54,16 @@ __device__ __forceinline__ void cluster_wait() {
 #endif
 }
 
-// *p = value in the shared memory of block `rank`; p is this block's address of the same variable.
-__device__ __forceinline__ void store_to_peer(uint32_t* p, uint32_t rank, uint32_t value) {
+// *p = value in the shared memory of block `rank`, then 4 bytes of that block's barrier; p and barrier are this block's
+// addresses of the same variables. Unlike the barrier above it waits for no earlier store.
+__device__ __forceinline__ void store_to_peer(uint32_t* p, uint64_t* barrier, uint32_t rank, uint32_t value) {
 #if __CUDA_ARCH__ >= 900
-  const auto own = static_cast<uint32_t>(__cvta_generic_to_shared(p));
-  uint32_t peer;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(own), "r"(rank));
-  asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(peer), "r"(value) : "memory");
+  uint32_t peer, peer_barrier;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(shared_address(p)), "r"(rank));
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer_barrier) : "r"(shared_address(barrier)), "r"(rank));
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(peer), "r"(value),
+               "r"(peer_barrier)
+               : "memory");
 #endif
 }
 

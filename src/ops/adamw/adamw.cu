@@ -14,16 +14,17 @@ namespace {
 using namespace cuda;
 
 constexpr int kThreads = 256;
-constexpr int kQuad = 4;                // consecutive elements of a thread
+constexpr int kQuad = 4;  // consecutive elements of a thread
 constexpr int kQuadsPerThread = 2;
 constexpr int64_t kQuadsPerBlock = kThreads * kQuadsPerThread;
-constexpr int kFewTensors = 16, kManyTensors = 640;  // capacities of the table: 0.7 and 28 KB of kernel parameters
+constexpr int kFewTensors = 16,
+              kManyTensors = 640;  // capacities of the table: 0.7 and 28 KB of kernel parameters
 
 struct AdamWNumbers {
-  float lr, beta1, beta2, eps, decay;     // decay: 1 - lr * weight_decay
-  float log_beta1, log_beta2;             // of the floats above, taken in fp64
-  const int32_t *step, *skip;             // step: done before this call; skip: or null
-  const float* grad_scale;                // or null
+  float lr, beta1, beta2, eps, decay;  // decay: 1 - lr * weight_decay
+  float log_beta1, log_beta2;          // of the floats above, taken in fp64
+  const int32_t *step, *skip;          // step: done before this call; skip: or null
+  const float* grad_scale;             // or null
 };
 
 // A quad of a tensor starts at element 4 * quad - shift, so that quads are aligned although the tensor is not: with
@@ -48,8 +49,10 @@ __device__ __forceinline__ int tensor_of(const AdamWTable<kCapacity>& table, int
   int low = 0, high = table.count - 1;
   while (low < high) {
     const int middle = (low + high + 1) / 2;
-    if (table.first_block[middle] <= block) low = middle;
-    else high = middle - 1;
+    if (table.first_block[middle] <= block)
+      low = middle;
+    else
+      high = middle - 1;
   }
   return low;
 }
@@ -60,25 +63,30 @@ struct RawQuad;
 template <>
 struct RawQuad<float> {
   uint4 words;
-  __device__ __forceinline__ void load(const float* p) { words = ptx::load_streaming(reinterpret_cast<const uint4*>(p)); }
+  __device__ __forceinline__ void load(const float* p) {
+    words = ptx::load_cached(reinterpret_cast<const uint4*>(p));
+  }
   __device__ __forceinline__ void unpack(float (&v)[kQuad]) const {
     v[0] = __uint_as_float(words.x), v[1] = __uint_as_float(words.y);
     v[2] = __uint_as_float(words.z), v[3] = __uint_as_float(words.w);
   }
   static __device__ __forceinline__ void store(float* p, const float (&v)[kQuad]) {
-    ptx::store(reinterpret_cast<uint4*>(p), make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]),
-                                                       __float_as_uint(v[3])));
+    ptx::store(reinterpret_cast<uint4*>(p), make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]),
+                                                       __float_as_uint(v[2]), __float_as_uint(v[3])));
   }
 };
 template <>
 struct RawQuad<BF16> {
   uint2 words;
-  __device__ __forceinline__ void load(const BF16* p) { words = ptx::load_cached(reinterpret_cast<const uint2*>(p)); }
+  __device__ __forceinline__ void load(const BF16* p) {
+    words = ptx::load_cached(reinterpret_cast<const uint2*>(p));
+  }
   __device__ __forceinline__ void unpack(float (&v)[kQuad]) const {
     unpack_pair(words.x, BF16{}, v), unpack_pair(words.y, BF16{}, v + 2);
   }
   static __device__ __forceinline__ void store(BF16* p, const float (&v)[kQuad]) {
-    ptx::store(reinterpret_cast<uint2*>(p), make_uint2(pack_pair(v[0], v[1], BF16{}), pack_pair(v[2], v[3], BF16{})));
+    ptx::store(reinterpret_cast<uint2*>(p),
+               make_uint2(pack_pair(v[0], v[1], BF16{}), pack_pair(v[2], v[3], BF16{})));
   }
 };
 
@@ -88,8 +96,13 @@ struct AdamWStep {
 
   // 1 - beta^n as -expm1(n log beta): n log beta is small for young states, where 1 - pow would cancel.
   __device__ __forceinline__ explicit AdamWStep(const AdamWNumbers& n)
-      : beta1(n.beta1), beta2(n.beta2), one_minus_beta1(1.0f - n.beta1), one_minus_beta2(1.0f - n.beta2), eps(n.eps),
-        decay(n.decay), grad_scale(n.grad_scale ? *n.grad_scale : 1.0f) {
+      : beta1(n.beta1),
+        beta2(n.beta2),
+        one_minus_beta1(1.0f - n.beta1),
+        one_minus_beta2(1.0f - n.beta2),
+        eps(n.eps),
+        decay(n.decay),
+        grad_scale(n.grad_scale ? *n.grad_scale : 1.0f) {
     const float step = static_cast<float>(*n.step + 1);
     step_size = n.lr / -expm1f(step * n.log_beta1);
     root_correction2 = sqrtf(-expm1f(step * n.log_beta2));
@@ -103,15 +116,16 @@ struct AdamWStep {
 };
 
 template <class Param, class Grad, int kCapacity>
-__global__ void __launch_bounds__(kThreads)
-    adamw_chunks(const __grid_constant__ AdamWTable<kCapacity> table, const __grid_constant__ AdamWNumbers numbers) {
+__global__ void __launch_bounds__(kThreads) adamw_chunks(const __grid_constant__ AdamWTable<kCapacity> table,
+                                                         const __grid_constant__ AdamWNumbers numbers) {
   const int tensor = tensor_of(table, static_cast<int>(blockIdx.x));
   Param* param = static_cast<Param*>(table.param[tensor]);
   const Grad* grad = static_cast<const Grad*>(table.grad[tensor]);
   float *exp_avg = table.exp_avg[tensor], *exp_avg_sq = table.exp_avg_sq[tensor];
   const int64_t size = table.size[tensor];
   const int shift = table.shift[tensor];
-  const int64_t first_quad = (static_cast<int64_t>(blockIdx.x) - table.first_block[tensor]) * kQuadsPerBlock + threadIdx.x;
+  const int64_t first_quad =
+      (static_cast<int64_t>(blockIdx.x) - table.first_block[tensor]) * kQuadsPerBlock + threadIdx.x;
   const auto start_of = [&](int i) { return (first_quad + i * kThreads) * kQuad - (shift > 0 ? shift : 0); };
   const auto is_whole = [&](int64_t start) { return shift >= 0 && start >= 0 && start + kQuad <= size; };
   ptx::grid_dependency_release();
@@ -159,15 +173,18 @@ __global__ void adamw_count_step(int32_t* step, const int32_t* skip) {
 
 int8_t shift_of(const AdamWTensor& t) {
   const auto elements_past = [](const ConstTensor& x) {  // an aligned quad
-    return static_cast<int>(reinterpret_cast<uintptr_t>(x.data()) / static_cast<uintptr_t>(size_of(x.dtype())) % kQuad);
+    return static_cast<int>(reinterpret_cast<uintptr_t>(x.data()) /
+                            static_cast<uintptr_t>(size_of(x.dtype())) % kQuad);
   };
   const int shift = elements_past(t.param);
-  const bool same = elements_past(t.grad) == shift && elements_past(t.exp_avg) == shift && elements_past(t.exp_avg_sq) == shift;
+  const bool same = elements_past(t.grad) == shift && elements_past(t.exp_avg) == shift &&
+                    elements_past(t.exp_avg_sq) == shift;
   return same ? static_cast<int8_t>(shift) : kUnaligned;
 }
 
 template <class Param, class Grad, int kCapacity>
-void launch_table(const Context& ctx, const AdamWTable<kCapacity>& table, int64_t blocks, const AdamWNumbers& numbers) {
+void launch_table(const Context& ctx, const AdamWTable<kCapacity>& table, int64_t blocks,
+                  const AdamWNumbers& numbers) {
   if (blocks == 0) return;
   const LaunchShape shape{.kernel = "adamw_chunks",
                           .grid = dim3(static_cast<unsigned>(blocks)),
@@ -178,7 +195,8 @@ void launch_table(const Context& ctx, const AdamWTable<kCapacity>& table, int64_
 
 // All tensors of these two types, as many to a launch as the table holds.
 template <class Param, class Grad, int kCapacity>
-void launch_types(const Context& ctx, const std::vector<const AdamWTensor*>& tensors, const AdamWNumbers& numbers) {
+void launch_types(const Context& ctx, const std::vector<const AdamWTensor*>& tensors,
+                  const AdamWNumbers& numbers) {
   AdamWTable<kCapacity> table;
   int64_t blocks = 0;
   table.count = 0;
@@ -194,7 +212,8 @@ void launch_types(const Context& ctx, const std::vector<const AdamWTensor*>& ten
     if (table.count == kCapacity || blocks + own_blocks > INT32_MAX) flush();
     const int i = table.count++;
     table.param[i] = t->param.data(), table.grad[i] = t->grad.data();
-    table.exp_avg[i] = static_cast<float*>(t->exp_avg.data()), table.exp_avg_sq[i] = static_cast<float*>(t->exp_avg_sq.data());
+    table.exp_avg[i] = static_cast<float*>(t->exp_avg.data()),
+    table.exp_avg_sq[i] = static_cast<float*>(t->exp_avg_sq.data());
     table.size[i] = size, table.shift[i] = shift, table.first_block[i] = static_cast<int32_t>(blocks);
     blocks += own_blocks;
   }
@@ -205,10 +224,13 @@ template <class Param, class Grad>
 void launch_types(const Context& ctx, const AdamWArgs& args, const AdamWNumbers& numbers) {
   std::vector<const AdamWTensor*> tensors;
   for (const auto& t : args.tensors)
-    if (t.param.dtype() == DTypeOf<Param>::value && t.grad.dtype() == DTypeOf<Grad>::value && t.param.numel() > 0)
+    if (t.param.dtype() == DTypeOf<Param>::value && t.grad.dtype() == DTypeOf<Grad>::value &&
+        t.param.numel() > 0)
       tensors.push_back(&t);
-  if (tensors.size() <= kFewTensors) launch_types<Param, Grad, kFewTensors>(ctx, tensors, numbers);
-  else launch_types<Param, Grad, kManyTensors>(ctx, tensors, numbers);
+  if (tensors.size() <= kFewTensors)
+    launch_types<Param, Grad, kFewTensors>(ctx, tensors, numbers);
+  else
+    launch_types<Param, Grad, kManyTensors>(ctx, tensors, numbers);
 }
 
 }  // namespace
@@ -229,7 +251,8 @@ void adamw_multi_tensor(const Context& ctx, const AdamWArgs& a) {
   launch_types<BF16, float>(ctx, a, numbers);
   launch_types<BF16, BF16>(ctx, a, numbers);
   const LaunchShape one{.kernel = "adamw_count_step", .grid = dim3(1), .block = dim3(1), .overlap = true};
-  launch(ctx, one, adamw_count_step, static_cast<int32_t*>(a.step.data()), static_cast<const int32_t*>(a.skip.data()));
+  launch(ctx, one, adamw_count_step, static_cast<int32_t*>(a.step.data()),
+         static_cast<const int32_t*>(a.skip.data()));
 }
 
 }  // namespace octavo

@@ -5,6 +5,9 @@
 #include "core/thread_pool.h"
 #include "ops/bias_gelu/bias_gelu_ref.h"
 #include "ops/bias_gelu/bias_gelu_simd.h"
+#if defined(OCTAVO_CUDA)
+#include "ops/bias_gelu/bias_gelu_cuda.h"
+#endif
 
 namespace octavo {
 namespace {
@@ -54,8 +57,15 @@ bool all_f32(const BiasGeluArgs& a, const DeviceFacts&) {
 #endif
 
 constexpr auto kVariants = std::to_array<Variant<BiasGeluArgs>>({
+#if defined(OCTAVO_CUDA)
+  {"cuda_streamed", Backend::cuda, Isa::reference, bias_gelu_streams,
+   "codes, sm_90, aligned rows of 8n elements wider than 16,384, bias of their dtype", bias_gelu_streamed},
+      {"cuda_octets",   Backend::cuda, Isa::reference, bias_gelu_fits_octets, "aligned rows of 8n elements",
+   bias_gelu_octets},
+      {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", bias_gelu_loop},
+#endif
 #if defined(__x86_64__)
-  {"avx512", Backend::cpu, Isa::avx512, all_f32, "x and bias f32", run_rows<avx512::bias_gelu_row>},
+      {"avx512", Backend::cpu, Isa::avx512, all_f32, "x and bias f32", run_rows<avx512::bias_gelu_row>},
       {"avx2", Backend::cpu, Isa::avx2, all_f32, "x and bias f32", run_rows<avx2::bias_gelu_row>},
 #endif
       {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},

@@ -5,6 +5,8 @@
 
 namespace octavo {
 
+bool bias_gelu_streams(const BiasGeluArgs& args, const DeviceFacts& facts);
+void bias_gelu_streamed(const Context& ctx, const BiasGeluArgs& args);
 bool bias_gelu_fits_octets(const BiasGeluArgs& args, const DeviceFacts& facts);
 void bias_gelu_octets(const Context& ctx, const BiasGeluArgs& args);
 void bias_gelu_loop(const Context& ctx, const BiasGeluArgs& args);

@@ -12,10 +12,10 @@ using namespace cuda;
 
 template <class Table, class Out>
 struct EmbeddingRows {
-  const Table* table;   // [vocabulary, width]
-  const float* scale;   // [vocabulary], i8 tables
-  const int32_t* ids;   // [tokens]
-  Out* out;             // [tokens, width]
+  const Table* table;                                          // [vocabulary, width]
+  const float* scale;                                          // [vocabulary], i8 tables
+  const int32_t* ids;                                          // [tokens]
+  Out* out;                                                    // [tokens, width]
   int64_t table_stride, scale_stride, ids_stride, out_stride;  // elements
   int64_t vocabulary;
   int width;
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kElementwiseThreads)
 #pragma unroll 4
   for (int column = threadIdx.x * kOctet; column < p.width; column += blockDim.x * kOctet) {
     float v[kOctet];
-    unpack(load_shared_octet(row + column), v);
+    unpack(load_octet(row + column), v);
 #pragma unroll
     for (int e = 0; e < kOctet; ++e) {
       if constexpr (sizeof(Table) == 1) v[e] *= scale;
@@ -81,8 +81,10 @@ EmbeddingRows<Table, Out> rows_of(const EmbeddingArgs& a) {
 template <class Run>
 void with_types(const EmbeddingArgs& a, const Run& run) {
   with_float_type(a.out.dtype(), [&]<class Out>(Out out) {
-    if (a.table.dtype() == DType::i8) run(int8_t{}, out);
-    else with_float_type(a.table.dtype(), [&](auto table) { run(table, out); });
+    if (a.table.dtype() == DType::i8)
+      run(int8_t{}, out);
+    else
+      with_float_type(a.table.dtype(), [&](auto table) { run(table, out); });
   });
 }
 

@@ -7,6 +7,9 @@
 #include "core/thread_pool.h"
 #include "ops/layer_norm/layer_norm_ref.h"
 #include "ops/layer_norm/layer_norm_simd.h"
+#if defined(OCTAVO_CUDA)
+#include "ops/layer_norm/layer_norm_cuda.h"
+#endif
 
 namespace octavo {
 namespace {
@@ -70,8 +73,23 @@ bool all_f32(const LayerNormArgs& a, const DeviceFacts&) {
 #endif
 
 constexpr auto kVariants = std::to_array<Variant<LayerNormArgs>>({
+#if defined(OCTAVO_CUDA)
+  {"cuda_streamed",
+   Backend::cuda,
+   Isa::reference,
+   layer_norm_streams,
+   "sm_90, aligned rows of 8n elements, weight of their dtype: wider than 16,384, or many with codes or without residual",
+   layer_norm_streamed},
+      {"cuda_registers",
+       Backend::cuda,
+       Isa::reference,
+       layer_norm_fits_registers,
+       "aligned rows of 8n elements, up to 16,384",
+       layer_norm_registers},
+      {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", layer_norm_loop},
+#endif
 #if defined(__x86_64__)
-  {"avx512", Backend::cpu, Isa::avx512, all_f32, "x and weight f32", run_rows<avx512::layer_norm_row>},
+      {"avx512", Backend::cpu, Isa::avx512, all_f32, "x and weight f32", run_rows<avx512::layer_norm_row>},
       {"avx2", Backend::cpu, Isa::avx2, all_f32, "x and weight f32", run_rows<avx2::layer_norm_row>},
 #endif
       {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},

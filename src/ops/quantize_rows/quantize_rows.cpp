@@ -60,11 +60,22 @@ void run_rows(const Context& ctx, const QuantizeRowsArgs& a) {
 
 constexpr auto kVariants = std::to_array<Variant<QuantizeRowsArgs>>({
 #if defined(OCTAVO_CUDA)
-  {"cuda_registers", Backend::cuda, Isa::reference, quantize_rows_fits_registers, "aligned rows of 8n elements, up to 16,384 (sm_90: 131,072)", quantize_rows_registers},
+  {"cuda_streamed",
+   Backend::cuda,
+   Isa::reference,
+   quantize_rows_streams,
+   "sm_90, aligned rows of 8n elements, wider than 16,384",
+   quantize_rows_streamed},
+      {"cuda_registers",
+       Backend::cuda,
+       Isa::reference,
+       quantize_rows_fits_registers,
+       "aligned rows of 8n elements, up to 16,384",
+       quantize_rows_registers},
       {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", quantize_rows_loop},
 #endif
 #if defined(__x86_64__)
-  {"avx512", Backend::cpu, Isa::avx512, nullptr, "always", run_rows<avx512::quantize_row>},
+      {"avx512", Backend::cpu, Isa::avx512, nullptr, "always", run_rows<avx512::quantize_row>},
       {"avx2", Backend::cpu, Isa::avx2, nullptr, "always", run_rows<avx2::quantize_row>},
 #endif
       {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},

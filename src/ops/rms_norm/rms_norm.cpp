@@ -72,11 +72,22 @@ bool all_f32(const RmsNormArgs& a, const DeviceFacts&) {
 
 constexpr auto kVariants = std::to_array<Variant<RmsNormArgs>>({
 #if defined(OCTAVO_CUDA)
-  {"cuda_registers", Backend::cuda, Isa::reference, rms_norm_fits_registers, "aligned rows of 8n elements, up to 16,384 (sm_90: 131,072)", rms_norm_registers},
+  {"cuda_streamed",
+   Backend::cuda,
+   Isa::reference,
+   rms_norm_streams,
+   "sm_90, aligned rows of 8n elements, weight of their dtype: wider than 16,384, or codes of many above 4,096",
+   rms_norm_streamed},
+      {"cuda_registers",
+       Backend::cuda,
+       Isa::reference,
+       rms_norm_fits_registers,
+       "aligned rows of 8n elements, up to 16,384",
+       rms_norm_registers},
       {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", rms_norm_loop},
 #endif
 #if defined(__x86_64__)
-  {"avx512", Backend::cpu, Isa::avx512, all_f32, "x and weight f32", run_rows<avx512::rms_norm_row>},
+      {"avx512", Backend::cpu, Isa::avx512, all_f32, "x and weight f32", run_rows<avx512::rms_norm_row>},
       {"avx2", Backend::cpu, Isa::avx2, all_f32, "x and weight f32", run_rows<avx2::rms_norm_row>},
 #endif
       {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},

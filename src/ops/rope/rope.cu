@@ -14,10 +14,10 @@ inline constexpr int kTableBytes = 16 * 1024;  // of sines a block
 
 template <class T>
 struct RopeTokens {
-  const T* x;             // [tokens, heads, dim]
-  T* out;                 // [tokens, heads, dim]
-  const int32_t* positions;  // [tokens]
-  const float* inv_freq;     // [pairs]
+  const T* x;                                                                  // [tokens, heads, dim]
+  T* out;                                                                      // [tokens, heads, dim]
+  const int32_t* positions;                                                    // [tokens]
+  const float* inv_freq;                                                       // [pairs]
   int64_t x_token, x_head, out_token, out_head, position_stride, freq_stride;  // elements
   int64_t tokens;
   int heads, dim, pairs;  // 2 * pairs elements of a head turn, the others are copied
@@ -34,8 +34,9 @@ __device__ __forceinline__ float2 cos_sin(float angle) {
   r = fmaf(k, -5.39030253e-15f, r);
   const float s = r * r;
   const float sine = fmaf(fmaf(fmaf(-1.9515295891e-4f, s, 8.3321608736e-3f), s, -1.6666654611e-1f) * s, r, r);
-  const float cosine = fmaf(fmaf(fmaf(2.443315711809948e-5f, s, -1.388731625493765e-3f), s, 4.166664568298827e-2f), s * s,
-                            fmaf(s, -0.5f, 1.0f));
+  const float cosine =
+      fmaf(fmaf(fmaf(2.443315711809948e-5f, s, -1.388731625493765e-3f), s, 4.166664568298827e-2f), s * s,
+           fmaf(s, -0.5f, 1.0f));
   const int quadrant = static_cast<int>(k) & 3;
   const float c = quadrant & 1 ? sine : cosine, d = quadrant & 1 ? cosine : sine;
   return make_float2(quadrant == 1 || quadrant == 2 ? -c : c, quadrant & 2 ? -d : d);
@@ -49,7 +50,8 @@ __device__ __forceinline__ void turn(float& a, float& b, float2 cs, float factor
 
 // Work items of a token and head: pairs of octets (half_split) or octets (interleaved) that turn, then octets to copy.
 template <class T, RopeStyle kStyle>
-__device__ __forceinline__ void turn_item(const T* x, T* out, const float2* table, int item, int pairs, float factor) {
+__device__ __forceinline__ void turn_item(const T* x, T* out, const float2* table, int item, int pairs,
+                                          float factor) {
   float a[kOctet], b[kOctet];
   if constexpr (kStyle == RopeStyle::half_split) {
     const int i = item * kOctet;
@@ -67,7 +69,8 @@ __device__ __forceinline__ void turn_item(const T* x, T* out, const float2* tabl
 }
 
 template <class T, RopeStyle kStyle>
-__global__ void __launch_bounds__(kElementwiseThreads) rope_by_octets(const __grid_constant__ RopeTokens<T> p) {
+__global__ void __launch_bounds__(kElementwiseThreads)
+    rope_by_octets(const __grid_constant__ RopeTokens<T> p) {
   extern __shared__ float2 table[];  // [tokens_per_block][pairs]
   ptx::grid_dependency_release();
   ptx::grid_dependency_wait();
@@ -139,7 +142,9 @@ RopeTokens<T> tokens_of(const RopeArgs& a) {
           .heads = static_cast<int>(a.x.dim(1)),
           .dim = static_cast<int>(a.x.dim(2)),
           .pairs = static_cast<int>(pairs),
-          .tokens_per_block = static_cast<int>(fitting < 1 ? 1 : fitting > 4 ? 4 : fitting),
+          .tokens_per_block = static_cast<int>(fitting < 1   ? 1
+                                               : fitting > 4 ? 4
+                                                             : fitting),
           .factor = a.attention_factor};
 }
 
@@ -153,7 +158,8 @@ bool octets_fit(const ConstTensor& t) {
 
 bool rope_fits_octets(const RopeArgs& a, const DeviceFacts&) {
   const int64_t pairs = a.inv_freq.dim(0);
-  return octets_fit(a.x) && octets_fit(a.out) && pairs * static_cast<int64_t>(sizeof(float2)) <= kTableBytes &&
+  return octets_fit(a.x) && octets_fit(a.out) &&
+         pairs * static_cast<int64_t>(sizeof(float2)) <= kTableBytes &&
          pairs % (a.style == RopeStyle::half_split ? kOctet : kOctet / 2) == 0;
 }
 
@@ -161,13 +167,16 @@ void rope_octets(const Context& ctx, const RopeArgs& a) {
   if (a.x.numel() == 0) return;
   with_float_type(a.x.dtype(), [&]<class T>(T) {
     const RopeTokens<T> p = tokens_of<T>(a);
-    const LaunchShape shape{.kernel = "rope_by_octets",
-                            .grid = dim3(static_cast<unsigned>((p.tokens + p.tokens_per_block - 1) / p.tokens_per_block)),
-                            .block = dim3(kElementwiseThreads),
-                            .shared_bytes = static_cast<int64_t>(p.tokens_per_block * p.pairs * sizeof(float2)),
-                            .overlap = true};
-    if (a.style == RopeStyle::half_split) launch(ctx, shape, rope_by_octets<T, RopeStyle::half_split>, p);
-    else launch(ctx, shape, rope_by_octets<T, RopeStyle::interleaved>, p);
+    const LaunchShape shape{
+        .kernel = "rope_by_octets",
+        .grid = dim3(static_cast<unsigned>((p.tokens + p.tokens_per_block - 1) / p.tokens_per_block)),
+        .block = dim3(kElementwiseThreads),
+        .shared_bytes = static_cast<int64_t>(p.tokens_per_block * p.pairs * sizeof(float2)),
+        .overlap = true};
+    if (a.style == RopeStyle::half_split)
+      launch(ctx, shape, rope_by_octets<T, RopeStyle::half_split>, p);
+    else
+      launch(ctx, shape, rope_by_octets<T, RopeStyle::interleaved>, p);
   });
 }
 

@@ -5,6 +5,8 @@
 
 namespace octavo {
 
+bool silu_mul_streams(const SiluMulArgs& args, const DeviceFacts& facts);
+void silu_mul_streamed(const Context& ctx, const SiluMulArgs& args);
 bool silu_mul_fits_octets(const SiluMulArgs& args, const DeviceFacts& facts);
 void silu_mul_octets(const Context& ctx, const SiluMulArgs& args);
 void silu_mul_loop(const Context& ctx, const SiluMulArgs& args);
