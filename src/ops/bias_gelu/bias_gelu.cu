@@ -37,7 +37,7 @@ template <class T, GeluForm kForm>
 __device__ __forceinline__ float gelu(float v) {
   if constexpr (kForm == GeluForm::tanh) {  // (1 + tanh(z)) / 2 = 1 / (1 + exp(-2 z))
     const float twice_z = v * kTwoRoot2OverPi * fmaf(0.044715f * v, v, 1.0f);
-    if constexpr (sizeof(T) == 4) return v / (1.0f + expf(-twice_z));
+    if constexpr (sizeof(T) == 4) return __fdividef(v, 1.0f + expf(-twice_z));  // 2 ulp; IEEE division spilled
     return v * ptx::reciprocal_fast(1.0f + ptx::exp2_fast(twice_z * -kLog2E));
   } else {
     if constexpr (sizeof(T) == 4) return 0.5f * v * (1.0f + erff(v * 0.70710678f));
