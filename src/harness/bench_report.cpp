@@ -21,7 +21,8 @@ using Json = nlohmann::ordered_json;
 // The first line that a git command prints; empty without git. On a machine that has the programs and no repository,
 // OCTAVO_COMMIT says what they were built from.
 std::string git(const std::string& arguments) {
-  if (const char* commit = std::getenv("OCTAVO_COMMIT")) return arguments.find(':') == std::string::npos ? commit : "";
+  if (const char* commit = std::getenv("OCTAVO_COMMIT"))
+    return arguments.find(':') == std::string::npos ? commit : "";
   FILE* pipe = popen(("git " + arguments + " 2>/dev/null").c_str(), "r");
   if (!pipe) return {};
   std::array<char, 128> line{};
@@ -94,7 +95,8 @@ std::string BenchReport::json() const {
                   {"threads", threads_},
                   {"isa", name_of(best_isa())},
                   {"commit", git("rev-parse --short=12 HEAD")},
-                  {"source_hash", git("rev-parse --short=12 HEAD:src" + (op_ == "model" ? std::string() : "/ops/" + op_))},
+                  {"source_hash",
+                   git("rev-parse --short=12 HEAD:src" + (op_ == "model" ? std::string() : "/ops/" + op_))},
                   {"date", now()},
                   {"ceilings", ceilings},
                   {"rows", rows}};

@@ -46,8 +46,8 @@ double rounding_slack(const std::vector<double>& r, DType out) {
   return a;
 }
 
-std::string check_float_rule(const std::vector<double>& y, const std::vector<double>& r, const std::vector<double>& p,
-                             const FloatRule& rule) {
+std::string check_float_rule(const std::vector<double>& y, const std::vector<double>& r,
+                             const std::vector<double>& p, const FloatRule& rule) {
   if (r.empty()) return "nothing was compared: zero elements";
   if (y.size() != r.size() || p.size() != r.size())
     return fmt::format("sizes differ: y {}, reference {}, plain {}", y.size(), r.size(), p.size());
@@ -59,10 +59,14 @@ std::string check_float_rule(const std::vector<double>& y, const std::vector<dou
   const auto at = static_cast<size_t>(std::max<int64_t>(ours.worst, 0));
   if (ours.nan_mismatch) return fmt::format("at {}: {} where the reference has {}", at, y[at], r[at]);
   if (ours.max_error > 2 * plain.max_error + a)
-    return fmt::format("at {}: |{} - {}| = {:.3g} > 2 * {:.3g} + {:.3g}", at, y[at], r[at], ours.max_error, plain.max_error, a);
+    return fmt::format("at {}: |{} - {}| = {:.3g} > 2 * {:.3g} + {:.3g}", at, y[at], r[at], ours.max_error,
+                       plain.max_error, a);
   if (ours.mean_error > 1.25 * plain.mean_error + a / 8)
-    return fmt::format("mean error {:.3g} > 1.25 * {:.3g} + {:.3g}", ours.mean_error, plain.mean_error, a / 8);
-  if (ours.nmse > rule.nmse_cap * (rule.out == DType::bf16 ? 64 : 1))  // bf16 has 3 bits less than fp16: 2^6 in the square
+    return fmt::format("mean error {:.3g} > 1.25 * {:.3g} + {:.3g}", ours.mean_error, plain.mean_error,
+                       a / 8);
+  if (ours.nmse >
+      rule.nmse_cap *
+          (rule.out == DType::bf16 ? 64 : 1))  // bf16 has 3 bits less than fp16: 2^6 in the square
     return fmt::format("NMSE {:.3g} above {:.3g}", ours.nmse, rule.nmse_cap);
   return {};
 }

@@ -13,7 +13,7 @@ struct ErrorStats {
   double mean_error = 0;  // mean|y - r|
   double nmse = 0;        // sum (y-r)^2 / sum r^2
   int64_t compared = 0;
-  int64_t worst = -1;     // index of max_error
+  int64_t worst = -1;         // index of max_error
   bool nan_mismatch = false;  // NaN or Inf on one side only, or Inf of the other sign
 };
 ErrorStats error_stats(const std::vector<double>& y, const std::vector<double>& r);
@@ -30,8 +30,8 @@ struct FloatRule {
   double nmse_cap = 1e-6;
   bool nan_declared = false;
 };
-std::string check_float_rule(const std::vector<double>& y, const std::vector<double>& r, const std::vector<double>& p,
-                             const FloatRule& rule);
+std::string check_float_rule(const std::vector<double>& y, const std::vector<double>& r,
+                             const std::vector<double>& p, const FloatRule& rule);
 
 // Bitwise equality of the logical elements; NaN equals NaN for float dtypes. Empty, or index and both values.
 std::string check_bitwise(const HostTensor& got, const HostTensor& want);

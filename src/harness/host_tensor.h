@@ -17,7 +17,7 @@ class HostTensor {
   // element `misalign` elements past a 64-byte boundary. Every byte, padding included, starts as 0xCD.
   HostTensor(DType dtype, std::vector<int64_t> shape, int64_t pitch = 0, int64_t misalign = 0);
 
-  Tensor view() const;              // of all, shape as given
+  Tensor view() const;  // of all, shape as given
   DType dtype() const { return dtype_; }
   const std::vector<int64_t>& shape() const { return shape_; }
   int64_t numel() const { return numel_; }
@@ -27,7 +27,9 @@ class HostTensor {
   double get(int64_t i) const;
   void set(int64_t i, double value);  // rounds to the dtype (half even); integers are clamped
   template <class T>
-  T* as() const { return reinterpret_cast<T*>(first_); }
+  T* as() const {
+    return reinterpret_cast<T*>(first_);
+  }
 
   HostTensor& fill_normal(uint64_t seed, double sigma = 1.0);
   HostTensor& fill_uniform(uint64_t seed, double low, double high);

@@ -23,5 +23,6 @@ inline std::string isa_test_name(const ::testing::TestParamInfo<Isa>& info) { re
 }  // namespace octavo::harness
 
 // After the fixture `class X : public octavo::harness::IsaTest {}`:  OCTAVO_EVERY_ISA(X);
-#define OCTAVO_EVERY_ISA(Fixture) \
-  INSTANTIATE_TEST_SUITE_P(Isa, Fixture, ::testing::ValuesIn(octavo::kAllIsas), octavo::harness::isa_test_name)
+#define OCTAVO_EVERY_ISA(Fixture)                                               \
+  INSTANTIATE_TEST_SUITE_P(Isa, Fixture, ::testing::ValuesIn(octavo::kAllIsas), \
+                           octavo::harness::isa_test_name)

@@ -7,11 +7,17 @@
 
 namespace octavo::harness {
 
-CaseArg input(std::string name, DType dtype, std::vector<int64_t> shape, std::function<void(HostTensor&, uint64_t)> fill) {
+CaseArg input(std::string name, DType dtype, std::vector<int64_t> shape,
+              std::function<void(HostTensor&, uint64_t)> fill) {
   return {.name = std::move(name), .dtype = dtype, .shape = std::move(shape), .fill = std::move(fill)};
 }
 CaseArg output(std::string name, DType dtype, std::vector<int64_t> shape, Judge judge) {
-  return {.name = std::move(name), .dtype = dtype, .shape = std::move(shape), .fill = {}, .judge = judge, .output = true};
+  return {.name = std::move(name),
+          .dtype = dtype,
+          .shape = std::move(shape),
+          .fill = {},
+          .judge = judge,
+          .output = true};
 }
 
 namespace {
@@ -26,8 +32,10 @@ std::vector<Tensor> views(const std::vector<HostTensor>& args) {
 std::vector<HostTensor> shadow_args(const OpCase& c, const std::vector<HostTensor>& before) {
   std::vector<HostTensor> shadow;
   for (size_t i = 0; i < c.args.size(); ++i) {
-    const bool by_value = c.args[i].output && (c.args[i].judge == Judge::floats || c.args[i].judge == Judge::codes);
-    shadow.emplace_back(by_value ? DType::f64 : c.args[i].dtype, c.args[i].shape, by_value ? 0 : c.args[i].pitch);
+    const bool by_value =
+        c.args[i].output && (c.args[i].judge == Judge::floats || c.args[i].judge == Judge::codes);
+    shadow.emplace_back(by_value ? DType::f64 : c.args[i].dtype, c.args[i].shape,
+                        by_value ? 0 : c.args[i].pitch);
     if (c.args[i].fill)
       for (int64_t e = 0; e < before[i].numel(); ++e) shadow[i].set(e, before[i].get(e));
   }
@@ -53,17 +61,20 @@ OutputResult judge_codes(const HostTensor& codes, const HostTensor& scale, const
     }
     const double want_scale = amax / 127, got_scale = scale.get(r), slack = finite ? fp32_slack(amax) : 0;
     const bool zero = finite && got_scale == 1.0 && amax <= std::max(0x1p-120, slack);  // codes 0, scale 1
-    if (finite ? !(zero || std::abs(got_scale - want_scale) <= 1e-6 * want_scale + slack / 127) : !std::isnan(got_scale))
+    if (finite ? !(zero || std::abs(got_scale - want_scale) <= 1e-6 * want_scale + slack / 127)
+               : !std::isnan(got_scale))
       result.problem = fmt::format("row {}: scale {} instead of {}", r, got_scale, finite ? want_scale : NAN);
     for (int64_t i = r * width; i < (r + 1) * width && result.problem.empty(); ++i) {
       const double want = !finite || zero ? 0.0 : value[static_cast<size_t>(i)];
-      const double error = finite && !zero ? std::abs(codes.get(i) * got_scale - want) : std::abs(codes.get(i));
+      const double error =
+          finite && !zero ? std::abs(codes.get(i) * got_scale - want) : std::abs(codes.get(i));
       const double allowed = !finite || zero ? 0.0 : (0.5 + 0x1p-10) * want_scale + slack;
       const double steps = want_scale > 0 && finite && !zero ? (error - slack) / want_scale : error;
       result.errors.max_error = std::max(result.errors.max_error, steps);
       ++result.errors.compared;
       if (error > allowed)
-        result.problem = fmt::format("element {}: code {} of scale {} for {}", i, codes.get(i), got_scale, want);
+        result.problem =
+            fmt::format("element {}: code {} of scale {} for {}", i, codes.get(i), got_scale, want);
     }
   }
   return result;
@@ -80,12 +91,14 @@ std::vector<HostTensor> make_args(const OpCase& c) {
   return args;
 }
 
-CaseResult judge(const OpCase& c, const std::vector<HostTensor>& before, const std::vector<HostTensor>& after) {
+CaseResult judge(const OpCase& c, const std::vector<HostTensor>& before,
+                 const std::vector<HostTensor>& after) {
   CaseResult result{.name = c.name, .problem = {}, .outputs = {}};
   const auto note = [&](const std::string& arg, const std::string& problem) {
     if (!problem.empty() && result.problem.empty()) result.problem = fmt::format("{}: {}", arg, problem);
   };
-  std::vector<HostTensor> exact_args = make_args(c), value_args = shadow_args(c, before), plain_args = make_args(c);
+  std::vector<HostTensor> exact_args = make_args(c), value_args = shadow_args(c, before),
+                          plain_args = make_args(c);
   const auto judged = [&](Judge j) {
     for (const auto& a : c.args)
       if (a.output && a.judge == j) return true;
@@ -94,8 +107,10 @@ CaseResult judge(const OpCase& c, const std::vector<HostTensor>& before, const s
   if (judged(Judge::exact)) c.reference(views(exact_args));
   if (judged(Judge::floats) || judged(Judge::codes)) c.reference(views(value_args));
   if (judged(Judge::floats)) {
-    if (!c.plain) note(c.name, "the case has outputs judged as floats and no plain version");
-    else c.plain(views(plain_args));
+    if (!c.plain)
+      note(c.name, "the case has outputs judged as floats and no plain version");
+    else
+      c.plain(views(plain_args));
   }
   for (size_t i = 0; i < c.args.size(); ++i) {
     const CaseArg& arg = c.args[i];
@@ -150,7 +165,8 @@ std::function<void(HostTensor&, uint64_t)> constant(double value) {
 std::function<void(HostTensor&, uint64_t)> integers(int64_t low, int64_t high) {
   return [=](HostTensor& t, uint64_t seed) {
     for (int64_t i = 0; i < t.numel(); ++i)
-      t.set(i, static_cast<double>(low + static_cast<int64_t>(random_bits(seed, static_cast<uint64_t>(i)) % static_cast<uint64_t>(high - low))));
+      t.set(i, static_cast<double>(low + static_cast<int64_t>(random_bits(seed, static_cast<uint64_t>(i)) %
+                                                              static_cast<uint64_t>(high - low))));
   };
 }
 std::function<void(HostTensor&, uint64_t)> hard_rows() {

@@ -17,40 +17,44 @@ namespace octavo::harness {
 enum class Judge {
   exact,   // bitwise equal to the reference run with the same dtypes (NaN equals NaN)
   floats,  // check_float_rule against fp64 reference and plain version
-  codes,   // i8, after dequantisation: |code * scale - value| <= (0.5 + 2^-10) amax / 127 + fp32 slack, value and amax from
-           // the fp64 reference; its scale is the next argument, judged with it (relative 1e-6 + slack; NaN rows: scale
-           // NaN, codes 0; rows that fp32 cannot tell from zero may have scale 1, codes 0)
-  scale,   // f32 scale that belongs to the `codes` argument before it
+  codes,  // i8, after dequantisation: |code * scale - value| <= (0.5 + 2^-10) amax / 127 + fp32 slack, value and amax from
+  // the fp64 reference; its scale is the next argument, judged with it (relative 1e-6 + slack; NaN rows: scale
+  // NaN, codes 0; rows that fp32 cannot tell from zero may have scale 1, codes 0)
+  scale,  // f32 scale that belongs to the `codes` argument before it
 };
 
 struct CaseArg {
-  std::string name;             // "x", "y_codes"
+  std::string name;  // "x", "y_codes"
   DType dtype;
   std::vector<int64_t> shape;
-  std::function<void(HostTensor&, uint64_t seed)> fill;  // inputs, and outputs that are read too; empty: output
-  Judge judge = Judge::exact;   // outputs
-  double nmse_cap = 1e-6;       // floats
-  int64_t pitch = 0;            // elements between rows; 0: dense
-  int64_t misalign = 0;         // elements past a 64-byte boundary
-  bool output = false;          // set by output(); an argument may have fill and output both (in place)
+  std::function<void(HostTensor&, uint64_t seed)>
+      fill;                    // inputs, and outputs that are read too; empty: output
+  Judge judge = Judge::exact;  // outputs
+  double nmse_cap = 1e-6;      // floats
+  int64_t pitch = 0;           // elements between rows; 0: dense
+  int64_t misalign = 0;        // elements past a 64-byte boundary
+  bool output = false;         // set by output(); an argument may have fill and output both (in place)
 };
 
-CaseArg input(std::string name, DType dtype, std::vector<int64_t> shape, std::function<void(HostTensor&, uint64_t)> fill);
+CaseArg input(std::string name, DType dtype, std::vector<int64_t> shape,
+              std::function<void(HostTensor&, uint64_t)> fill);
 CaseArg output(std::string name, DType dtype, std::vector<int64_t> shape, Judge judge);
 
 using CaseTensors = std::span<const Tensor>;  // one view per CaseArg, in order, on the context's backend
 
 struct OpCase {
-  std::string name;  // shape joined with x, then parameters: "17x1025/f16/residual"; also the seed of its data
-  std::string why;   // the reason that this case exists
+  std::string
+      name;         // shape joined with x, then parameters: "17x1025/f16/residual"; also the seed of its data
+  std::string why;  // the reason that this case exists
   std::vector<CaseArg> args;
   std::function<void(const Context&, CaseTensors)> call;
   // The specification in fp64 arithmetic. Outputs judged `floats` or `codes` arrive as f64 tensors: it stores unrounded
   // values there (for codes: the value before quantisation; their scale argument is then not written).
   std::function<void(CaseTensors)> reference;
-  std::function<void(CaseTensors)> plain;  // the same in plain fp32 with the true dtypes; needed for `floats` only
-  std::function<std::string(const Context&, CaseTensors)> variant;      // what dispatch chooses; for benches
-  std::vector<std::pair<std::string, int64_t>> shape;                   // {"M", 1}, ...; for benches
+  std::function<void(CaseTensors)>
+      plain;  // the same in plain fp32 with the true dtypes; needed for `floats` only
+  std::function<std::string(const Context&, CaseTensors)> variant;  // what dispatch chooses; for benches
+  std::vector<std::pair<std::string, int64_t>> shape;               // {"M", 1}, ...; for benches
   int64_t bytes = 0;  // the fewest bytes the call must move: each input read once, each output written once
   int64_t ops = 0;    // multiply-adds counted as two
   bool perf = false;  // a case of the bench
@@ -77,12 +81,13 @@ CaseResult run_case(const Context& ctx, const OpCase& op_case);
 
 // The parts of run_case, for backends that bring their own memory (verify on CUDA).
 std::vector<HostTensor> make_args(const OpCase& op_case);
-CaseResult judge(const OpCase& op_case, const std::vector<HostTensor>& before, const std::vector<HostTensor>& after);
+CaseResult judge(const OpCase& op_case, const std::vector<HostTensor>& before,
+                 const std::vector<HostTensor>& after);
 
 // Fills for inputs.
 std::function<void(HostTensor&, uint64_t)> normal(double sigma = 1.0);
 std::function<void(HostTensor&, uint64_t)> uniform(double low, double high);
-std::function<void(HostTensor&, uint64_t)> all_codes();            // i8, -128 included
+std::function<void(HostTensor&, uint64_t)> all_codes();  // i8, -128 included
 std::function<void(HostTensor&, uint64_t)> constant(double value);
 std::function<void(HostTensor&, uint64_t)> integers(int64_t low, int64_t high);  // [low, high)
 // Rows cycle through: normal, zeros, one outlier 1e4, NaN first, Inf last, denormals, constant, alternating signs, 1e-8.

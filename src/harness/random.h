@@ -13,8 +13,12 @@ inline uint64_t mix(uint64_t x) {  // splitmix64's finaliser
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
   return x ^ (x >> 31);
 }
-inline uint64_t random_bits(uint64_t seed, uint64_t i) { return mix(mix(seed) ^ (i * 0xd1342543de82ef95ull)); }
-inline double random_uniform(uint64_t seed, uint64_t i) { return static_cast<double>(random_bits(seed, i) >> 11) * 0x1p-53; }
+inline uint64_t random_bits(uint64_t seed, uint64_t i) {
+  return mix(mix(seed) ^ (i * 0xd1342543de82ef95ull));
+}
+inline double random_uniform(uint64_t seed, uint64_t i) {
+  return static_cast<double>(random_bits(seed, i) >> 11) * 0x1p-53;
+}
 inline double random_normal(uint64_t seed, uint64_t i) {
   const double u = 1.0 - random_uniform(seed, 2 * i), v = random_uniform(seed, 2 * i + 1);
   return std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v);

@@ -23,7 +23,8 @@ void count_differences(const Context& ctx, const void* a, const void* b, int64_t
   if (words == 0) return;
   LaunchShape shape = shape_of_elements("count_differing_words", words);
   shape.overlap = false;
-  launch(ctx, shape, count_differing_words, static_cast<const uint4*>(a), static_cast<const uint4*>(b), words, counter);
+  launch(ctx, shape, count_differing_words, static_cast<const uint4*>(a), static_cast<const uint4*>(b), words,
+         counter);
 }
 
 }  // namespace octavo::gpu

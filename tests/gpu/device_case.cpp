@@ -30,7 +30,8 @@ Tensor device_view(const HostTensor& t, uint8_t* memory, int64_t begin) {
     case 1: return Tensor(first, v.dtype(), {v.dim(0)}, {v.stride(0)}, Backend::cuda);
     case 2: return Tensor(first, v.dtype(), {v.dim(0), v.dim(1)}, {v.stride(0), v.stride(1)}, Backend::cuda);
     case 3:
-      return Tensor(first, v.dtype(), {v.dim(0), v.dim(1), v.dim(2)}, {v.stride(0), v.stride(1), v.stride(2)}, Backend::cuda);
+      return Tensor(first, v.dtype(), {v.dim(0), v.dim(1), v.dim(2)}, {v.stride(0), v.stride(1), v.stride(2)},
+                    Backend::cuda);
     default:
       return Tensor(first, v.dtype(), {v.dim(0), v.dim(1), v.dim(2), v.dim(3)},
                     {v.stride(0), v.stride(1), v.stride(2), v.stride(3)}, Backend::cuda);
@@ -40,7 +41,7 @@ Tensor device_view(const HostTensor& t, uint8_t* memory, int64_t begin) {
 // All arguments of a case in device memory, three times: as given, in use, and after the first call.
 struct Arguments {
   std::vector<Extent> extents;
-  std::vector<int64_t> offsets;          // in the arena
+  std::vector<int64_t> offsets;           // in the arena
   std::vector<cuda::DeviceBuffer> exact;  // Placement::exact
   cuda::DeviceBuffer given, used, first;
   std::vector<Tensor> views;
@@ -55,7 +56,8 @@ Arguments place(const cuda::Stream& stream, const std::vector<HostTensor>& befor
     total += round_up(a.extents.back().bytes, 256);
   }
   if (placement == Placement::canaried) {
-    a.given = cuda::DeviceBuffer(total), a.used = cuda::DeviceBuffer(total), a.first = cuda::DeviceBuffer(total);
+    a.given = cuda::DeviceBuffer(total), a.used = cuda::DeviceBuffer(total),
+    a.first = cuda::DeviceBuffer(total);
     a.given.fill(stream, 0xCD);
   }
   for (size_t i = 0; i < before.size(); ++i) {
@@ -64,8 +66,10 @@ Arguments place(const cuda::Stream& stream, const std::vector<HostTensor>& befor
     uint8_t* memory;
     if (placement == Placement::canaried) {
       memory = a.used.as<uint8_t>() + a.offsets[i];
-      cuda::expect_success(cudaMemcpyAsync(a.given.as<uint8_t>() + a.offsets[i], source, static_cast<size_t>(e.bytes),
-                                           cudaMemcpyHostToDevice, stream.get()), "copying arguments to the GPU");
+      cuda::expect_success(
+          cudaMemcpyAsync(a.given.as<uint8_t>() + a.offsets[i], source, static_cast<size_t>(e.bytes),
+                          cudaMemcpyHostToDevice, stream.get()),
+          "copying arguments to the GPU");
     } else {
       a.exact.emplace_back(e.bytes);
       memory = a.exact.back().as<uint8_t>();
@@ -76,15 +80,17 @@ Arguments place(const cuda::Stream& stream, const std::vector<HostTensor>& befor
   return a;
 }
 
-void copy_on_device(const cuda::Stream& stream, const cuda::DeviceBuffer& to, const cuda::DeviceBuffer& from) {
-  cuda::expect_success(cudaMemcpyAsync(to.data(), from.data(), static_cast<size_t>(from.bytes()), cudaMemcpyDeviceToDevice,
-                                       stream.get()), "copying arguments on the GPU");
+void copy_on_device(const cuda::Stream& stream, const cuda::DeviceBuffer& to,
+                    const cuda::DeviceBuffer& from) {
+  cuda::expect_success(cudaMemcpyAsync(to.data(), from.data(), static_cast<size_t>(from.bytes()),
+                                       cudaMemcpyDeviceToDevice, stream.get()),
+                       "copying arguments on the GPU");
 }
 
 }  // namespace
 
-DeviceRun run_on_device(const cuda::Stream& stream, const harness::OpCase& c, const std::vector<HostTensor>& before,
-                        Placement placement, int64_t repeats) {
+DeviceRun run_on_device(const cuda::Stream& stream, const harness::OpCase& c,
+                        const std::vector<HostTensor>& before, Placement placement, int64_t repeats) {
   const Context ctx = cuda::context_on(stream);
   Arguments a = place(stream, before, placement);
   DeviceRun run{.after = harness::make_args(c)};
@@ -96,7 +102,8 @@ DeviceRun run_on_device(const cuda::Stream& stream, const harness::OpCase& c, co
     const Extent e = a.extents[i];
     if (e.bytes == 0) continue;
     uint8_t* target = run.after[i].memory().as<uint8_t>() + e.begin;
-    const uint8_t* source = placement == Placement::canaried ? a.used.as<uint8_t>() + a.offsets[i] : a.exact[i].as<uint8_t>();
+    const uint8_t* source =
+        placement == Placement::canaried ? a.used.as<uint8_t>() + a.offsets[i] : a.exact[i].as<uint8_t>();
     cuda::expect_success(cudaMemcpy(target, source, static_cast<size_t>(e.bytes), cudaMemcpyDeviceToHost),
                          "copying results from the GPU");
   }

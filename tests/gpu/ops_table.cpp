@@ -16,9 +16,10 @@ using harness::OpCase;
 
 // Widths that the CPU's tables have no reason for: multiples of 8 around every boundary of a split over lanes, warps,
 // blocks and clusters, and the widest row that is promised.
-constexpr int64_t kSplitWidths[] = {8,    16,   24,   40,    72,    120,   136,   248,   264,   504,   520,   1016,  1032,
-                                    2040, 2056, 4088, 4104,  5136,  8184,  8200,  12288, 16376, 16384, 16392, 20480, 24568,
-                                    32768, 32776, 40000, 65536, 65544, 131064, 131072, 131080};
+constexpr int64_t kSplitWidths[] = {8,     16,    24,    40,    72,     120,    136,   248,   264,
+                                    504,   520,   1016,  1032,  2040,   2056,   4088,  4104,  5136,
+                                    8184,  8200,  12288, 16376, 16384,  16392,  20480, 24568, 32768,
+                                    32776, 40000, 65536, 65544, 131064, 131072, 131080};
 constexpr const char* kSplitWhy = "a boundary of the split of a row over lanes, warps, blocks or a cluster";
 constexpr DType kFloats[] = {DType::f32, DType::f16, DType::bf16};
 
@@ -28,13 +29,20 @@ std::vector<OpCase> rms_norm_on_gpu() {
     for (const DType d : kFloats)
       for (const bool residual : {false, true})
         for (const bool codes : {false, true}) {
-          RmsNormShape s{.rows = width > 16384 ? 2 : 9, .width = width, .dtype = d, .weight_dtype = d,
-                         .residual = residual, .y = !codes || residual, .codes = codes, .hard = width <= 16384};
+          RmsNormShape s{.rows = width > 16384 ? 2 : 9,
+                         .width = width,
+                         .dtype = d,
+                         .weight_dtype = d,
+                         .residual = residual,
+                         .y = !codes || residual,
+                         .codes = codes,
+                         .hard = width <= 16384};
           cases.push_back(rms_norm_case(s, kSplitWhy));
         }
   for (const DType d : {DType::f16, DType::bf16})
-    cases.push_back(rms_norm_case({.rows = 3, .width = 4096, .dtype = d, .weight_dtype = DType::f32, .codes = true},
-                                  "fp32 weight beside 16-bit rows in registers"));
+    cases.push_back(
+        rms_norm_case({.rows = 3, .width = 4096, .dtype = d, .weight_dtype = DType::f32, .codes = true},
+                      "fp32 weight beside 16-bit rows in registers"));
   cases.push_back(rms_norm_case({.rows = 70001, .width = 16, .dtype = DType::f16, .weight_dtype = DType::f16},
                                 "more rows than a grid dimension of 65,535"));
   return cases;
@@ -45,9 +53,15 @@ std::vector<OpCase> quantize_rows_on_gpu() {
   for (const int64_t width : kSplitWidths)
     for (const DType d : kFloats)
       for (const bool code_sum : {false, true})
-        cases.push_back(quantize_rows_case({.rows = width > 16384 ? 2 : 9, .width = width, .dtype = d, .code_sum = code_sum,
-                                            .padded_width = code_sum ? width + 56 : 0, .fill = harness::hard_rows(),
-                                            .fill_name = "hard", .pitch = code_sum ? width + 64 : 0}, kSplitWhy));
+        cases.push_back(quantize_rows_case({.rows = width > 16384 ? 2 : 9,
+                                            .width = width,
+                                            .dtype = d,
+                                            .code_sum = code_sum,
+                                            .padded_width = code_sum ? width + 56 : 0,
+                                            .fill = harness::hard_rows(),
+                                            .fill_name = "hard",
+                                            .pitch = code_sum ? width + 64 : 0},
+                                           kSplitWhy));
   return cases;
 }
 
@@ -57,8 +71,13 @@ std::vector<OpCase> silu_mul_on_gpu() {
     for (const DType d : kFloats)
       for (const auto layout : {GateUpLayout::separate, GateUpLayout::interleaved})
         for (const bool codes : {false, true})
-          cases.push_back(silu_mul_case({.rows = width > 16384 ? 2 : 9, .width = width, .dtype = d, .out = !codes,
-                                         .codes = codes, .layout = layout}, kSplitWhy));
+          cases.push_back(silu_mul_case({.rows = width > 16384 ? 2 : 9,
+                                         .width = width,
+                                         .dtype = d,
+                                         .out = !codes,
+                                         .codes = codes,
+                                         .layout = layout},
+                                        kSplitWhy));
   return cases;
 }
 
@@ -68,9 +87,15 @@ std::vector<OpCase> layer_norm_on_gpu() {
     for (const DType d : kFloats)
       for (const bool residual : {false, true})
         for (const bool codes : {false, true})
-          cases.push_back(layer_norm_case({.rows = width > 16384 ? 2 : 9, .width = width, .dtype = d, .weight_dtype = d,
-                                           .residual = residual, .y = !codes || residual, .codes = codes,
-                                           .hard = width <= 16384}, kSplitWhy));
+          cases.push_back(layer_norm_case({.rows = width > 16384 ? 2 : 9,
+                                           .width = width,
+                                           .dtype = d,
+                                           .weight_dtype = d,
+                                           .residual = residual,
+                                           .y = !codes || residual,
+                                           .codes = codes,
+                                           .hard = width <= 16384},
+                                          kSplitWhy));
   return cases;
 }
 
@@ -80,8 +105,15 @@ std::vector<OpCase> bias_gelu_on_gpu() {
     for (const DType d : kFloats)
       for (const auto form : {GeluForm::erf, GeluForm::tanh})
         for (const bool codes : {false, true})
-          cases.push_back(bias_gelu_case({.rows = width > 16384 ? 2 : 9, .width = width, .dtype = d, .bias_dtype = d,
-                                          .form = form, .out = !codes, .codes = codes, .wide_range = width % 16 == 8}, kSplitWhy));
+          cases.push_back(bias_gelu_case({.rows = width > 16384 ? 2 : 9,
+                                          .width = width,
+                                          .dtype = d,
+                                          .bias_dtype = d,
+                                          .form = form,
+                                          .out = !codes,
+                                          .codes = codes,
+                                          .wide_range = width % 16 == 8},
+                                         kSplitWhy));
   return cases;
 }
 
@@ -95,8 +127,9 @@ std::vector<OpCase> adamw_on_gpu() {
   cases.push_back(std::move(c));
   for (const int64_t misalign : {0, 1, 2, 3, 5})
     for (const DType param : {DType::f32, DType::bf16})
-      cases.push_back(adamw_case({.widths = {2047, 2048, 2049, 4096, 100003}, .param = param, .grad = param, .misalign = misalign},
-                                 "chunk boundaries, at every alignment"));
+      cases.push_back(adamw_case(
+          {.widths = {2047, 2048, 2049, 4096, 100003}, .param = param, .grad = param, .misalign = misalign},
+          "chunk boundaries, at every alignment"));
   return cases;
 }
 
@@ -104,9 +137,14 @@ std::vector<OpCase> adamw_on_gpu() {
 
 const std::vector<OpEntry>& all_ops() {
   static const std::vector<OpEntry> ops{
-      {"adamw", adamw_on_gpu},        {"bias_gelu", bias_gelu_on_gpu},        {"layer_norm", layer_norm_on_gpu},
-      {"embedding", embedding_cases}, {"quantize_rows", quantize_rows_on_gpu}, {"rms_norm", rms_norm_on_gpu},
-      {"rope", rope_cases},           {"silu_mul", silu_mul_on_gpu},
+      {"adamw", adamw_on_gpu},
+      {"bias_gelu", bias_gelu_on_gpu},
+      {"layer_norm", layer_norm_on_gpu},
+      {"embedding", embedding_cases},
+      {"quantize_rows", quantize_rows_on_gpu},
+      {"rms_norm", rms_norm_on_gpu},
+      {"rope", rope_cases},
+      {"silu_mul", silu_mul_on_gpu},
   };
   return ops;
 }

@@ -25,8 +25,8 @@ std::string case_table_digest(const std::vector<harness::OpCase>& cases) {
   for (const auto& c : cases) {
     text += c.name;
     for (const auto& a : c.args) {
-      text += fmt::format("|{} {} {} {} {} {}{}", a.name, name_of(a.dtype), static_cast<int>(a.judge), a.pitch, a.misalign,
-                          a.output ? "o" : "", a.fill ? "i" : "");
+      text += fmt::format("|{} {} {} {} {} {}{}", a.name, name_of(a.dtype), static_cast<int>(a.judge),
+                          a.pitch, a.misalign, a.output ? "o" : "", a.fill ? "i" : "");
       for (int64_t n : a.shape) text += fmt::format(" {}", n);
     }
     text += '\n';
@@ -34,11 +34,12 @@ std::string case_table_digest(const std::vector<harness::OpCase>& cases) {
   return fmt::format("{:016x}", harness::seed_of(text));
 }
 
-json make_receipt(const std::string& op, const std::vector<harness::OpCase>& cases, const std::vector<Verified>& verified,
-                  const json& keys) {
+json make_receipt(const std::string& op, const std::vector<harness::OpCase>& cases,
+                  const std::vector<Verified>& verified, const json& keys) {
   cudaDeviceProp properties{};
   int driver = 0, runtime = 0;
-  cuda::expect_success(cudaGetDeviceProperties(&properties, cuda::current_device()), "asking for the GPU's name");
+  cuda::expect_success(cudaGetDeviceProperties(&properties, cuda::current_device()),
+                       "asking for the GPU's name");
   cuda::expect_success(cudaDriverGetVersion(&driver), "asking for the driver's version");
   cuda::expect_success(cudaRuntimeGetVersion(&runtime), "asking for the runtime's version");
 
@@ -51,11 +52,13 @@ json make_receipt(const std::string& op, const std::vector<harness::OpCase>& cas
     fewest_repeats = std::min(fewest_repeats, v.repeats);
     for (const auto& out : v.result.outputs) {
       ++counts["outputs"];
-      const auto arg = std::find_if(cases[i].args.begin(), cases[i].args.end(), [&](const auto& a) { return a.name == out.name; });
+      const auto arg = std::find_if(cases[i].args.begin(), cases[i].args.end(),
+                                    [&](const auto& a) { return a.name == out.name; });
       if (arg->judge == harness::Judge::floats)
         floats.push_back({v.result.name, out.name, name_of(arg->dtype), short_number(out.errors.max_error),
-                          short_number(out.errors.mean_error), short_number(out.errors.nmse), short_number(out.plain.max_error),
-                          short_number(out.plain.mean_error), short_number(out.slack), arg->nmse_cap});
+                          short_number(out.errors.mean_error), short_number(out.errors.nmse),
+                          short_number(out.plain.max_error), short_number(out.plain.mean_error),
+                          short_number(out.slack), arg->nmse_cap});
       else if (arg->judge == harness::Judge::codes)
         codes.push_back({v.result.name, out.name, short_number(out.errors.max_error)});
       else if (arg->judge == harness::Judge::exact)
@@ -74,9 +77,11 @@ json make_receipt(const std::string& op, const std::vector<harness::OpCase>& cas
             {"harness", kHarnessVersion}}},
           {"counts", counts},
           {"repeats", fewest_repeats},
-          {"columns", {{"floats", {"case", "output", "dtype", "max_y", "mean_y", "nmse_y", "max_p", "mean_p", "a", "nmse_cap"}},
-                       {"codes", {"case", "output", "max_steps"}},
-                       {"exact", {"case", "output", "fnv1a64"}}}},
+          {"columns",
+           {{"floats",
+             {"case", "output", "dtype", "max_y", "mean_y", "nmse_y", "max_p", "mean_p", "a", "nmse_cap"}},
+            {"codes", {"case", "output", "max_steps"}},
+            {"exact", {"case", "output", "fnv1a64"}}}},
           {"floats", floats},
           {"codes", codes},
           {"exact", exact}};

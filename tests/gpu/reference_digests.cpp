@@ -19,7 +19,9 @@ int64_t most_elements_of(const harness::OpCase& c) {
 nlohmann::json reference_digests(const std::vector<harness::OpCase>& cases, int64_t most_elements) {
   nlohmann::json digests = nlohmann::json::object();
   for (const auto& c : cases) {
-    const auto is_exact = [](const harness::CaseArg& a) { return a.output && a.judge == harness::Judge::exact; };
+    const auto is_exact = [](const harness::CaseArg& a) {
+      return a.output && a.judge == harness::Judge::exact;
+    };
     if (most_elements_of(c) > most_elements || std::none_of(c.args.begin(), c.args.end(), is_exact)) continue;
     const auto args = harness::make_args(c);
     std::vector<Tensor> views;

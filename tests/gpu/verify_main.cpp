@@ -43,12 +43,14 @@ std::vector<Verified> verify(const std::vector<harness::OpCase>& cases, const Op
         const auto before = harness::make_args(c);
         const DeviceRun run = [&] {
           const std::lock_guard lock(gpu);
-          return run_on_device(stream, c, before, options.exact ? Placement::exact : Placement::canaried, options.repeats);
+          return run_on_device(stream, c, before, options.exact ? Placement::exact : Placement::canaried,
+                               options.repeats);
         }();
         v.repeats = run.repeats;
         v.result = harness::judge(c, before, run.after);
         if (run.differing_words && v.result.problem.empty())
-          v.result.problem = fmt::format("{} repeats gave {} different 16-byte words", run.repeats, run.differing_words);
+          v.result.problem =
+              fmt::format("{} repeats gave {} different 16-byte words", run.repeats, run.differing_words);
       } catch (const Error& e) {
         v.result.problem = e.what();
         if (e.kind() == ErrorKind::device_fault) next = cases.size();
@@ -61,11 +63,13 @@ std::vector<Verified> verify(const std::vector<harness::OpCase>& cases, const Op
   return verified;
 }
 
-int64_t report(const std::string& op, const std::vector<harness::OpCase>& cases, const std::vector<Verified>& verified) {
+int64_t report(const std::string& op, const std::vector<harness::OpCase>& cases,
+               const std::vector<Verified>& verified) {
   int64_t failed = 0;
   for (size_t i = 0; i < cases.size(); ++i) {
     if (verified[i].result.problem.empty()) continue;
-    if (++failed <= 20) fmt::print("  FAILED {} {} ({}): {}\n", op, cases[i].name, cases[i].why, verified[i].result.problem);
+    if (++failed <= 20)
+      fmt::print("  FAILED {} {} ({}): {}\n", op, cases[i].name, cases[i].why, verified[i].result.problem);
   }
   fmt::print("{:<16} {:>5} cases, {:>3} failed\n", op, cases.size(), failed);
   std::fflush(stdout);
@@ -76,7 +80,8 @@ std::vector<harness::OpCase> chosen_cases(const OpEntry& op, const Options& opti
   std::vector<harness::OpCase> cases;
   int64_t number = 0;
   for (auto& c : op.cases())
-    if (most_elements_of(c) <= options.most_elements && number++ % options.every == 0) cases.push_back(std::move(c));
+    if (most_elements_of(c) <= options.most_elements && number++ % options.every == 0)
+      cases.push_back(std::move(c));
   return cases;
 }
 
@@ -84,14 +89,18 @@ int run(const Options& options) {
   const auto& ops = all_ops();
   for (const auto& name : options.ops)
     if (std::none_of(ops.begin(), ops.end(), [&](const auto& op) { return op.name == name; }))
-      throw Error(ErrorKind::usage, fmt::format("--op {}: no such op with CUDA kernels (--list names them)", name));
+      throw Error(ErrorKind::usage,
+                  fmt::format("--op {}: no such op with CUDA kernels (--list names them)", name));
   nlohmann::json keys = nlohmann::json::object();
   if (!options.keys.empty()) keys = nlohmann::json::parse(std::ifstream(options.keys));
 
   int64_t failed = 0, total = 0;
-  nlohmann::json digests = {{"harness", kHarnessVersion}, {"schema", kReceiptSchema}, {"ops", nlohmann::json::object()}};
+  nlohmann::json digests = {
+      {"harness", kHarnessVersion}, {"schema", kReceiptSchema}, {"ops", nlohmann::json::object()}};
   for (const auto& op : ops) {
-    if (!options.ops.empty() && std::find(options.ops.begin(), options.ops.end(), op.name) == options.ops.end()) continue;
+    if (!options.ops.empty() &&
+        std::find(options.ops.begin(), options.ops.end(), op.name) == options.ops.end())
+      continue;
     const auto cases = chosen_cases(op, options);
     if (options.list) {
       fmt::print("{:<16} {:>5} cases, table {}\n", op.name, cases.size(), case_table_digest(cases));
@@ -106,7 +115,8 @@ int run(const Options& options) {
     total += static_cast<int64_t>(cases.size());
     if (!options.out.empty()) {
       std::filesystem::create_directories(options.out);
-      std::ofstream(options.out + "/" + op.name + ".json") << make_receipt(op.name, cases, verified, keys).dump() << "\n";
+      std::ofstream(options.out + "/" + op.name + ".json")
+          << make_receipt(op.name, cases, verified, keys).dump() << "\n";
     }
   }
   if (options.digests) fmt::print("{}\n", digests.dump());
@@ -128,9 +138,11 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "CPU threads that prepare and judge");
   app.add_option("--most-elements", options.most_elements, "leave out cases with a larger argument");
   app.add_option("--every", options.every, "only every Nth case")->check(CLI::PositiveNumber);
-  app.add_flag("--exact", options.exact, "arguments in allocations of exactly their size, no repeats (for compute-sanitizer)");
+  app.add_flag("--exact", options.exact,
+               "arguments in allocations of exactly their size, no repeats (for compute-sanitizer)");
   app.add_flag("--list", options.list, "the ops and the digests of their case tables; needs no GPU");
-  app.add_flag("--digests", options.digests, "JSON: case tables and the CPU's digests of small exact cases; needs no GPU");
+  app.add_flag("--digests", options.digests,
+               "JSON: case tables and the CPU's digests of small exact cases; needs no GPU");
   CLI11_PARSE(app, argc, argv);
   try {
     return run(options);

@@ -9,6 +9,9 @@
 #include "core/thread_pool.h"
 #include "ops/adamw/adamw_ref.h"
 #include "ops/adamw/adamw_simd.h"
+#if defined(OCTAVO_CUDA)
+#include "ops/adamw/adamw_cuda.h"
+#endif
 
 namespace octavo {
 namespace {
@@ -102,8 +105,11 @@ bool all_f32(const AdamWArgs& a, const DeviceFacts&) {
 #endif
 
 constexpr auto kVariants = std::to_array<Variant<AdamWArgs>>({
+#if defined(OCTAVO_CUDA)
+  {"cuda_multi_tensor", Backend::cuda, Isa::reference, nullptr, "always", adamw_multi_tensor},
+#endif
 #if defined(__x86_64__)
-  {"avx512", Backend::cpu, Isa::avx512, all_f32, "params and grads f32", run_ranges<avx512::adamw_range>},
+      {"avx512", Backend::cpu, Isa::avx512, all_f32, "params and grads f32", run_ranges<avx512::adamw_range>},
       {"avx2", Backend::cpu, Isa::avx2, all_f32, "params and grads f32", run_ranges<avx2::adamw_range>},
 #endif
       {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},

@@ -88,10 +88,11 @@ bool widens_to_f32(const EmbeddingArgs& a, const DeviceFacts&) {
 
 constexpr auto kVariants = std::to_array<Variant<EmbeddingArgs>>({
 #if defined(OCTAVO_CUDA)
-  {"cuda_octets", Backend::cuda, Isa::reference, embedding_fits_octets, "aligned rows of 8n elements", embedding_octets},
+  {"cuda_octets",   Backend::cuda, Isa::reference, embedding_fits_octets, "aligned rows of 8n elements",
+   embedding_octets},
       {"cuda_elements", Backend::cuda, Isa::reference, nullptr, "always", embedding_elements},
 #endif
-  {"copy", Backend::cpu, Isa::reference, same_dtype, "table and out of one type", run_copy},
+      {"copy", Backend::cpu, Isa::reference, same_dtype, "table and out of one type", run_copy},
 #if defined(__x86_64__)
       {"avx512",
        Backend::cpu,

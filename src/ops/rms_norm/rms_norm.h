@@ -12,10 +12,10 @@ struct RmsNormArgs {
   ConstTensor residual;  // optional: [rows, width], x's dtype
   ConstTensor weight;    // [width] f32 | f16 | bf16
   float eps = 1e-5f;
-  Tensor u;              // with residual: [rows, width], x's dtype; may be the same memory as x or residual
-  Tensor y;              // optional: [rows, width], x's dtype; may be the same memory as x
-  Tensor y_codes;        // optional: [rows, width] i8; any row stride; at least one of y and y_codes is given
-  Tensor y_scale;        // with y_codes: [rows] f32
+  Tensor u;        // with residual: [rows, width], x's dtype; may be the same memory as x or residual
+  Tensor y;        // optional: [rows, width], x's dtype; may be the same memory as x
+  Tensor y_codes;  // optional: [rows, width] i8; any row stride; at least one of y and y_codes is given
+  Tensor y_scale;  // with y_codes: [rows] f32
 };
 
 void rms_norm(const Context& ctx, const RmsNormArgs& args);

@@ -117,7 +117,8 @@ inline std::vector<harness::OpCase> rms_norm_cases() {
       // NOTE: at least some 200 elements a case, since the mean error of three is a matter of luck.
       for (const int64_t width :
            {1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 172, 256, 1000, 1024, 1025})
-        add(with(3 + 192 / width, width), "widths around every vector and unroll boundary; 172 is a real model's");
+        add(with(3 + 192 / width, width),
+            "widths around every vector and unroll boundary; 172 is a real model's");
       for (const int64_t width : {4096, 5137, 8192, 8193}) add(with(2, width), "wide rows, odd and round");
       add(with(1, 1025), "one row: decode");
       add(with(0, 64), "no rows");

@@ -59,11 +59,16 @@ bool is_f32(const RopeArgs& a, const DeviceFacts&) { return a.x.dtype() == DType
 
 constexpr auto kVariants = std::to_array<Variant<RopeArgs>>({
 #if defined(OCTAVO_CUDA)
-  {"cuda_octets", Backend::cuda, Isa::reference, rope_fits_octets, "aligned heads, half_split pairs a multiple of 8, interleaved of 4", rope_octets},
+  {"cuda_octets",
+   Backend::cuda,
+   Isa::reference,
+   rope_fits_octets,
+   "aligned heads, half_split pairs a multiple of 8, interleaved of 4",
+   rope_octets},
       {"cuda_pairs", Backend::cuda, Isa::reference, nullptr, "always", rope_pairs},
 #endif
 #if defined(__x86_64__)
-  {"avx512", Backend::cpu, Isa::avx512, is_f32, "f32", run_tokens<avx512::rope_token>},
+      {"avx512", Backend::cpu, Isa::avx512, is_f32, "f32", run_tokens<avx512::rope_token>},
       {"avx2", Backend::cpu, Isa::avx2, is_f32, "f32", run_tokens<avx2::rope_token>},
 #endif
       {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},

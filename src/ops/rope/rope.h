@@ -9,10 +9,10 @@ namespace octavo {
 enum class RopeStyle { half_split, interleaved };
 
 struct RopeArgs {
-  ConstTensor x;              // [T, H, D] f32 | f16 | bf16; any token and head stride, unit stride in D
-  Tensor out;                 // [T, H, D], x's dtype; may be x's memory
-  ConstTensor positions;      // [T] i32
-  ConstTensor inv_freq;       // [rotary_dim / 2] f32, frequency scaling (llama3, yarn, ...) already applied
+  ConstTensor x;          // [T, H, D] f32 | f16 | bf16; any token and head stride, unit stride in D
+  Tensor out;             // [T, H, D], x's dtype; may be x's memory
+  ConstTensor positions;  // [T] i32
+  ConstTensor inv_freq;   // [rotary_dim / 2] f32, frequency scaling (llama3, yarn, ...) already applied
   RopeStyle style = RopeStyle::half_split;
   float attention_factor = 1.0f;  // yarn's mscale
 };

@@ -42,7 +42,8 @@ TEST(SiluMulVariant, StridedColumnsTakeTheReference) {
   for (const Isa isa : kAllIsas) {
     Context ctx;
     ctx.isa = isa;
-    EXPECT_STREQ(silu_mul_variant(ctx, {.gate = halves, .up = halves, .out = out.view()}).variant, name_of(isa));
+    EXPECT_STREQ(silu_mul_variant(ctx, {.gate = halves, .up = halves, .out = out.view()}).variant,
+                 name_of(isa));
     EXPECT_STREQ(silu_mul_variant(ctx, {.gate = columns, .up = columns, .out = out.view()}).variant,
                  "reference");
   }
