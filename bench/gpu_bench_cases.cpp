@@ -166,19 +166,21 @@ void add_rest(Table& t, DType d) {
 
 // The same rows streamed by other clusters, and kept in registers.
 template <class ArgsOf, class WithStream, class Registers>
-std::vector<Alternative> other_splits(const BenchCase& b, int inputs, int threads, const ArgsOf& args_of, const WithStream& with_stream,
-                                      const Registers& registers) {
+std::vector<Alternative> other_splits(const BenchCase& b, int inputs, int threads, const ArgsOf& args_of,
+                                      const WithStream& with_stream, const Registers& registers) {
   std::vector<Alternative> all;
   const auto& x = b.op_case.args[0];
   const auto& facts = cuda::device_facts(cuda::current_device());
   for (const int cluster : {1, 2}) {
     const cuda::RowStream stream = cuda::split_stream(x.shape[1], x.dtype, inputs, facts, threads, cluster);
     if (stream.threads < 64) continue;
-    all.push_back({fmt::format("{} threads x {}, {} stages", stream.threads, cluster, stream.stages),
-                   [=](const Context& ctx, harness::CaseTensors t) { with_stream(ctx, args_of(t), stream); }});
+    all.push_back(
+        {fmt::format("{} threads x {}, {} stages", stream.threads, cluster, stream.stages),
+         [=](const Context& ctx, harness::CaseTensors t) { with_stream(ctx, args_of(t), stream); }});
   }
   if (cuda::row_fits_registers(x.shape[1]))
-    all.push_back({"registers", [=](const Context& ctx, harness::CaseTensors t) { registers(ctx, args_of(t)); }});
+    all.push_back(
+        {"registers", [=](const Context& ctx, harness::CaseTensors t) { registers(ctx, args_of(t)); }});
   return all;
 }
 
@@ -206,16 +208,27 @@ std::vector<Alternative> alternatives_of(const BenchCase& b) {
     return other_splits(
         b, inputs, index_of(b.op_case, "y_codes") < 0 ? cuda::kMaxStreamThreads : cuda::kFatStreamThreads,
         [=](harness::CaseTensors t) {
-          return RmsNormArgs{.x = at(t, "x"), .residual = at(t, "residual"), .weight = at(t, "weight"), .u = at(t, "u"),
-                             .y = at(t, "y"), .y_codes = at(t, "y_codes"), .y_scale = at(t, "y_scale")};
+          return RmsNormArgs{.x = at(t, "x"),
+                             .residual = at(t, "residual"),
+                             .weight = at(t, "weight"),
+                             .u = at(t, "u"),
+                             .y = at(t, "y"),
+                             .y_codes = at(t, "y_codes"),
+                             .y_scale = at(t, "y_scale")};
         },
         rms_norm_with_stream, rms_norm_registers);
   if (b.op == "layer_norm")
     return other_splits(
         b, inputs, cuda::kFatStreamThreads,
         [=](harness::CaseTensors t) {
-          return LayerNormArgs{.x = at(t, "x"), .residual = at(t, "residual"), .weight = at(t, "weight"), .bias = at(t, "bias"),
-                               .u = at(t, "u"), .y = at(t, "y"), .y_codes = at(t, "y_codes"), .y_scale = at(t, "y_scale")};
+          return LayerNormArgs{.x = at(t, "x"),
+                               .residual = at(t, "residual"),
+                               .weight = at(t, "weight"),
+                               .bias = at(t, "bias"),
+                               .u = at(t, "u"),
+                               .y = at(t, "y"),
+                               .y_codes = at(t, "y_codes"),
+                               .y_scale = at(t, "y_scale")};
         },
         layer_norm_with_stream, layer_norm_registers);
   if (b.op == "quantize_rows")

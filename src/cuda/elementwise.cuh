@@ -41,10 +41,11 @@ struct OctetGrid {
   }
   LaunchShape shape(const char* kernel) const {
     const int64_t height = threads / lanes, rows_per_block = height * rows_per_thread;
-    return {.kernel = kernel,
-            .grid = dim3(static_cast<unsigned>((rows + rows_per_block - 1) / rows_per_block * blocks_per_row.d)),
-            .block = dim3(static_cast<unsigned>(lanes), static_cast<unsigned>(height)),
-            .overlap = true};
+    return {
+        .kernel = kernel,
+        .grid = dim3(static_cast<unsigned>((rows + rows_per_block - 1) / rows_per_block * blocks_per_row.d)),
+        .block = dim3(static_cast<unsigned>(lanes), static_cast<unsigned>(height)),
+        .overlap = true};
   }
 };
 

@@ -53,18 +53,24 @@ int64_t resident_clusters(const void* kernel, const LaunchShape& shape) {
   const int device = current_device();
   const KernelFacts facts = kernel_facts(kernel, shape.shared_bytes);
   if (facts.ptx_version < 90)
-    throw Error(ErrorKind::no_device, fmt::format("{}: this build has no sm_90 code of the kernel (it was compiled for {}); add 90a to "
-                                                  "CMAKE_CUDA_ARCHITECTURES", shape.kernel, facts.ptx_version));
+    throw Error(
+        ErrorKind::no_device,
+        fmt::format("{}: this build has no sm_90 code of the kernel (it was compiled for {}); add 90a to "
+                    "CMAKE_CUDA_ARCHITECTURES",
+                    shape.kernel, facts.ptx_version));
   const std::lock_guard lock(mutex);
-  const auto [entry, is_new] = known.try_emplace({device, kernel, shape.block.x, shape.shared_bytes, shape.cluster}, 0);
+  const auto [entry, is_new] =
+      known.try_emplace({device, kernel, shape.block.x, shape.shared_bytes, shape.cluster}, 0);
   if (!is_new && entry->second > 0) return entry->second;
 
   // Or the driver may leave L1 the memory that the blocks' slots were counted on.
-  expect_success(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
+  expect_success(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                      cudaSharedmemCarveoutMaxShared),
                  "preferring shared memory");
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = static_cast<unsigned>(shape.cluster), attribute.val.clusterDim.y = 1, attribute.val.clusterDim.z = 1;
+  attribute.val.clusterDim.x = static_cast<unsigned>(shape.cluster), attribute.val.clusterDim.y = 1,
+  attribute.val.clusterDim.z = 1;
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(shape.cluster)), config.blockDim = shape.block;
   config.dynamicSmemBytes = static_cast<size_t>(shape.shared_bytes);
@@ -73,13 +79,17 @@ int64_t resident_clusters(const void* kernel, const LaunchShape& shape) {
   if (shape.cluster > 1) {
     expect_launched(cudaOccupancyMaxActiveClusters(&clusters, kernel, &config), shape);
   } else {
-    expect_launched(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&clusters, kernel, static_cast<int>(shape.block.x),
-                                                                  static_cast<size_t>(shape.shared_bytes)), shape);
+    expect_launched(
+        cudaOccupancyMaxActiveBlocksPerMultiprocessor(&clusters, kernel, static_cast<int>(shape.block.x),
+                                                      static_cast<size_t>(shape.shared_bytes)),
+        shape);
     clusters *= device_facts(device).cores;
   }
   if (clusters < 1)
-    throw Error(ErrorKind::usage, fmt::format("{}: no cluster of {} blocks of {} threads and {} bytes of shared memory fits this GPU",
-                                              shape.kernel, shape.cluster, shape.block.x, shape.shared_bytes));
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("{}: no cluster of {} blocks of {} threads and {} bytes of shared memory fits this GPU",
+                    shape.kernel, shape.cluster, shape.block.x, shape.shared_bytes));
   return entry->second = clusters;
 }
 

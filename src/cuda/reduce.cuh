@@ -78,7 +78,8 @@ struct ReduceScratch {
   uint32_t block[kMaxCluster];
 };
 
-inline constexpr int kDirectWarps = 8;  // so few partial results each thread joins itself: a third of the shuffles' time
+inline constexpr int kDirectWarps =
+    8;  // so few partial results each thread joins itself: a third of the shuffles' time
 
 // The partial results warp[0 .. warps).
 template <class Op>

@@ -25,10 +25,12 @@ class RowPipeline {
  public:
   Columns columns;  // of this thread, row after row
 
-  __device__ __forceinline__ RowPipeline(PipelineShared<kReductions>& shared, uint4* slots, int64_t rows, int width, int stages)
+  __device__ __forceinline__ RowPipeline(PipelineShared<kReductions>& shared, uint4* slots, int64_t rows,
+                                         int width, int stages)
       : shared_(shared), slots_(slots), rows_(rows), stages_(stages) {
-    columns = {{static_cast<int64_t>(ptx::cluster_index()), true, first_octet() + static_cast<int>(threadIdx.x),
-                static_cast<int>(blockDim.x)}, width};
+    columns = {{static_cast<int64_t>(ptx::cluster_index()), true,
+                first_octet() + static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)},
+               width};
     if (threadIdx.x == 0) {
       for (int s = 0; s < stages_; ++s) ptx::mbarrier_init(&shared_.filled[s], 1);
       for (int r = 0; r < kReductions; ++r)
@@ -36,7 +38,8 @@ class RowPipeline {
       ptx::mbarrier_init_fence();
     }
     __syncthreads();
-    if (ptx::cluster_size() > 1) ptx::cluster_arrive(), ptx::cluster_wait();  // nobody writes to a block that does not run
+    if (ptx::cluster_size() > 1)
+      ptx::cluster_arrive(), ptx::cluster_wait();  // nobody writes to a block that does not run
   }
 
   // Where input i's rows lie. Then start().
@@ -78,7 +81,8 @@ class RowPipeline {
     if (threadIdx.x == 0) ptx::mbarrier_arrive_expect(arrived, static_cast<uint32_t>(ranks) * 4);
     ptx::mbarrier_wait(arrived, (count_ >> 1) & 1);
     v = from_bits<typename Op::Value>(scratch.block[0]);
-    for (int rank = 1; rank < ranks; ++rank) v = Op::join(v, from_bits<typename Op::Value>(scratch.block[rank]));
+    for (int rank = 1; rank < ranks; ++rank)
+      v = Op::join(v, from_bits<typename Op::Value>(scratch.block[rank]));
     return v;
   }
 
@@ -95,7 +99,9 @@ class RowPipeline {
  private:
   static constexpr int kWords = sizeof(T) == 4 ? 2 : 1;  // of 16 bytes, an octet
 
-  __device__ __forceinline__ static int local(int i) { return static_cast<int>(threadIdx.x) + i * static_cast<int>(blockDim.x); }
+  __device__ __forceinline__ static int local(int i) {
+    return static_cast<int>(threadIdx.x) + i * static_cast<int>(blockDim.x);
+  }
   __device__ __forceinline__ uint4* slot(int stage, int input) const {
     return slots_ + (stage * kInputs + input) * (kRowOctets * kWords) * static_cast<int>(blockDim.x);
   }
@@ -108,7 +114,8 @@ class RowPipeline {
   __device__ __forceinline__ void fill(int ahead, int stage) {
     const int64_t row = columns.at.row + static_cast<int64_t>(ahead) * ptx::cluster_count();
     if (threadIdx.x != 0 || row >= rows_) return;
-    const int first = first_octet() * kOctet, end = min(columns.width, first + kRowOctets * kOctet * static_cast<int>(blockDim.x));
+    const int first = first_octet() * kOctet,
+              end = min(columns.width, first + kRowOctets * kOctet * static_cast<int>(blockDim.x));
     const uint32_t bytes = static_cast<uint32_t>(max(0, end - first)) * static_cast<uint32_t>(sizeof(T));
     ptx::mbarrier_arrive_expect(&shared_.filled[stage], kInputs * bytes);
     if (bytes == 0) return;
@@ -140,8 +147,10 @@ class StreamedParameter {
     }
   }
   __device__ __forceinline__ void octet(int i, float (&value)[kOctet]) const {
-    if constexpr (kInRegisters) unpack(kept_.octet[i], value);
-    else unpack(load(i), value);
+    if constexpr (kInRegisters)
+      unpack(kept_.octet[i], value);
+    else
+      unpack(load(i), value);
   }
 
  private:

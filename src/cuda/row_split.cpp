@@ -7,10 +7,10 @@ namespace octavo::cuda {
 namespace {
 
 constexpr int64_t kOctetElements = 8;
-constexpr int64_t kNarrowBlock = 128;     // threads of a block that narrow rows share
-constexpr int kMaxRowCluster = 8;         // the largest that every sm_90 device grants
-constexpr int kWantedStages = 3;          // one row in work, two on their way
-constexpr int64_t kBlockOverhead = 4096;  // shared memory of a block beside its slots, rounded up
+constexpr int64_t kNarrowBlock = 128;      // threads of a block that narrow rows share
+constexpr int kMaxRowCluster = 8;          // the largest that every sm_90 device grants
+constexpr int kWantedStages = 3;           // one row in work, two on their way
+constexpr int64_t kBlockOverhead = 4096;   // shared memory of a block beside its slots, rounded up
 constexpr int64_t kStreamRowsPerCore = 3;  // fewer rows start faster from registers
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t threads_of(int64_t width) { return ceil_div(ceil_div(width, kOctetElements), kRowOctets); }
@@ -46,14 +46,17 @@ RowStream split_stream(int64_t width, DType dtype, int inputs, const DeviceFacts
     int64_t resident = max_threads / threads;
     const auto stages = [&] { return (shared_bytes / resident - kBlockOverhead) / slot; };
     while (resident > 1 && stages() < kWantedStages) --resident;
-    return {static_cast<int>(threads), blocks, static_cast<int>(std::min<int64_t>(stages(), kMaxStages)), slot};
+    return {static_cast<int>(threads), blocks, static_cast<int>(std::min<int64_t>(stages(), kMaxStages)),
+            slot};
   }
   return {};
 }
 
-bool row_streams(int64_t rows, int64_t width, DType dtype, int inputs, const DeviceFacts& facts, int64_t least_width) {
+bool row_streams(int64_t rows, int64_t width, DType dtype, int inputs, const DeviceFacts& facts,
+                 int64_t least_width) {
   if (facts.compute_capability < 90 || rows == 0 || width <= 32 * kRowOctets * kOctetElements) return false;
-  if (row_fits_registers(width) && (width < least_width || rows < kStreamRowsPerCore * facts.cores)) return false;
+  if (row_fits_registers(width) && (width < least_width || rows < kStreamRowsPerCore * facts.cores))
+    return false;
   return split_stream(width, dtype, inputs, facts, kFatStreamThreads).threads > 0;
 }
 

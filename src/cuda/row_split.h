@@ -32,7 +32,8 @@ struct RowStream {
   int64_t slot_bytes = 0;  // shared memory of a block for one row
 };
 // The split of a row of `inputs` tensors of this dtype; no threads: it does not fit. `cluster` > 0 asks for that one.
-RowStream split_stream(int64_t width, DType dtype, int inputs, const DeviceFacts& facts, int threads, int cluster = 0);
+RowStream split_stream(int64_t width, DType dtype, int inputs, const DeviceFacts& facts, int threads,
+                       int cluster = 0);
 // Whether to stream: the device can, and rows are wider than registers hold, or, from least_width on, many.
 bool row_streams(int64_t rows, int64_t width, DType dtype, int inputs, const DeviceFacts& facts,
                  int64_t least_width = INT64_MAX);

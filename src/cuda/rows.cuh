@@ -93,7 +93,8 @@ struct ParameterSlice {
   const Columns& columns;
   RawSlice<T> early;
 
-  __device__ __forceinline__ ParameterSlice(const RowParameter& p, const Columns& c) : parameter(p), columns(c) {
+  __device__ __forceinline__ ParameterSlice(const RowParameter& p, const Columns& c)
+      : parameter(p), columns(c) {
     if constexpr (sizeof(T) == 2) {
 #pragma unroll
       for (int i = 0; i < kRowOctets; ++i) {
@@ -135,7 +136,8 @@ __device__ __forceinline__ float octet_squares(const float (&v)[kOctet]) {
 // Division by the width: correctly rounded but for rare ties, in 5 instructions on the way from reduction to store.
 struct Mean {
   float count, inverse;
-  __device__ __forceinline__ explicit Mean(int width) : count(static_cast<float>(width)), inverse(1.0f / count) {}
+  __device__ __forceinline__ explicit Mean(int width)
+      : count(static_cast<float>(width)), inverse(1.0f / count) {}
   __device__ __forceinline__ float of(float sum) const {
     const float q = sum * inverse;
     const float corrected = fmaf(fmaf(-q, count, sum), inverse, q);

@@ -98,8 +98,8 @@ __device__ __forceinline__ void store_octet(T* p, const RawOctet<T>& raw) {
 // of zeros, or with NaN or Inf) gives zeros.
 __device__ __forceinline__ uint2 codes_of(const float (&v)[kOctet], float inverse) {
   const auto four = [&](int e) {
-    return ptx::pack_codes(__fmul_rn(v[e], inverse), __fmul_rn(v[e + 1], inverse), __fmul_rn(v[e + 2], inverse),
-                           __fmul_rn(v[e + 3], inverse));
+    return ptx::pack_codes(__fmul_rn(v[e], inverse), __fmul_rn(v[e + 1], inverse),
+                           __fmul_rn(v[e + 2], inverse), __fmul_rn(v[e + 3], inverse));
   };
   const uint32_t all = inverse == 0.0f ? 0u : ~0u;
   return make_uint2(four(0) & all, four(4) & all);

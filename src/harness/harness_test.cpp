@@ -14,30 +14,31 @@ namespace {
 
 enum class Fault {
   none,
-  dropped_tail,         // the last columns past a multiple of 8 are not written
-  tail_off_by_one,      // one column too few
-  wrong_scale_index,    // the scale of the row before
-  missing_mask,         // columns past `valid` keep their value
-  writes_past_row,      // one element too many, into the padding
-  writes_past_tensor,   // one element after the last row
+  dropped_tail,        // the last columns past a multiple of 8 are not written
+  tail_off_by_one,     // one column too few
+  wrong_scale_index,   // the scale of the row before
+  missing_mask,        // columns past `valid` keep their value
+  writes_past_row,     // one element too many, into the padding
+  writes_past_tensor,  // one element after the last row
   writes_before_tensor,
   changes_input,
-  not_deterministic,    // the last bit depends on how often it was called
-  truncates,            // codes are cut instead of rounded
-  rounds_half_up,       // u is rounded half up: exact outputs only show it
-  stale_output,         // a row is skipped and keeps what memory held
+  not_deterministic,  // the last bit depends on how often it was called
+  truncates,          // codes are cut instead of rounded
+  rounds_half_up,     // u is rounded half up: exact outputs only show it
+  stale_output,       // a row is skipped and keeps what memory held
   swapped_rows,
-  loses_nan,            // maximum() that ignores NaN
-  loses_infinity,       // clamps to the largest finite number
-  low_precision_sum,    // a sum kept in f16
-  dropped_barrier,      // reads the row's maximum before it is there: the one of the row before
-  wrong_scale_output,   // amax / 128 beside codes of amax / 127
-  codes_of_nan_row,     // a NaN row's codes are not 0
+  loses_nan,           // maximum() that ignores NaN
+  loses_infinity,      // clamps to the largest finite number
+  low_precision_sum,   // a sum kept in f16
+  dropped_barrier,     // reads the row's maximum before it is there: the one of the row before
+  wrong_scale_output,  // amax / 128 beside codes of amax / 127
+  codes_of_nan_row,    // a NaN row's codes are not 0
 };
 
 template <class Real>
 Real load(const Tensor& t, int64_t r, int64_t c) {
-  return static_cast<Real>(get_element(t.dtype(), static_cast<uint8_t*>(t.data()) + (r * t.stride(0) + c) * size_of(t.dtype())));
+  return static_cast<Real>(
+      get_element(t.dtype(), static_cast<uint8_t*>(t.data()) + (r * t.stride(0) + c) * size_of(t.dtype())));
 }
 void put(const Tensor& t, int64_t r, int64_t c, double value) {
   set_element(t.dtype(), static_cast<uint8_t*>(t.data()) + (r * t.stride(0) + c) * size_of(t.dtype()), value);
@@ -54,7 +55,8 @@ void reference(CaseTensors t) {
     Real squares = 0;
     const int64_t width = t[kX].dim(1);
     for (int64_t c = 0; c < width; ++c) {
-      const float u = c < load<int64_t>(t[kValid], r, 0) ? load<float>(t[kX], r, c) * load<float>(t[kScale], r, 0) : 0.0f;
+      const float u =
+          c < load<int64_t>(t[kValid], r, 0) ? load<float>(t[kX], r, c) * load<float>(t[kScale], r, 0) : 0.0f;
       put(t[kU], r, c, u);
       const Real rounded = load<Real>(t[kU], r, c);
       squares += rounded * rounded;
@@ -75,7 +77,9 @@ struct RowStatistics {
 
 void row_of_op(Fault fault, CaseTensors t, int64_t r, RowStatistics& before) {
   const int64_t width = t[kX].dim(1), rows = t[kX].dim(0);
-  const int64_t end = fault == Fault::dropped_tail ? width / 8 * 8 : fault == Fault::tail_off_by_one ? width - 1 : width;
+  const int64_t end = fault == Fault::dropped_tail      ? width / 8 * 8
+                      : fault == Fault::tail_off_by_one ? width - 1
+                                                        : width;
   const int64_t valid = load<int64_t>(t[kValid], r, 0);
   const float scale = load<float>(t[kScale], fault == Fault::wrong_scale_index && r > 0 ? r - 1 : r, 0);
   const int64_t out = fault == Fault::swapped_rows && r < rows / 2 * 2 ? r ^ 1 : r;
@@ -173,15 +177,17 @@ TEST_P(PlantedFaults, IsReported) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, PlantedFaults,
-    testing::Values(Planted{Fault::dropped_tail, "u: element 168"}, Planted{Fault::tail_off_by_one, "u: element 172"},
-                    Planted{Fault::wrong_scale_index, "u: element"}, Planted{Fault::missing_mask, "u: element"},
-                    Planted{Fault::writes_past_row, "y: byte 346"}, Planted{Fault::writes_past_tensor, "u: byte 6574"},
-                    Planted{Fault::writes_before_tensor, "u: byte -2"}, Planted{Fault::changes_input, "x: an input was changed"},
-                    Planted{Fault::truncates, "codes: element"}, Planted{Fault::rounds_half_up, "u: element"},
-                    Planted{Fault::stale_output, "u: element 1557"}, Planted{Fault::swapped_rows, "u: element"},
-                    Planted{Fault::loses_nan, "u: element"}, Planted{Fault::loses_infinity, "u: element"},
-                    Planted{Fault::low_precision_sum, "y: "}, Planted{Fault::dropped_barrier, "codes: row"},
-                    Planted{Fault::wrong_scale_output, "codes: row"}, Planted{Fault::codes_of_nan_row, "codes: element"}));
+    testing::Values(
+        Planted{Fault::dropped_tail, "u: element 168"}, Planted{Fault::tail_off_by_one, "u: element 172"},
+        Planted{Fault::wrong_scale_index, "u: element"}, Planted{Fault::missing_mask, "u: element"},
+        Planted{Fault::writes_past_row, "y: byte 346"}, Planted{Fault::writes_past_tensor, "u: byte 6574"},
+        Planted{Fault::writes_before_tensor, "u: byte -2"},
+        Planted{Fault::changes_input, "x: an input was changed"}, Planted{Fault::truncates, "codes: element"},
+        Planted{Fault::rounds_half_up, "u: element"}, Planted{Fault::stale_output, "u: element 1557"},
+        Planted{Fault::swapped_rows, "u: element"}, Planted{Fault::loses_nan, "u: element"},
+        Planted{Fault::loses_infinity, "u: element"}, Planted{Fault::low_precision_sum, "y: "},
+        Planted{Fault::dropped_barrier, "codes: row"}, Planted{Fault::wrong_scale_output, "codes: row"},
+        Planted{Fault::codes_of_nan_row, "codes: element"}));
 
 TEST(Harness, TwoRunsThatDifferAreReported) {
   OpCase c = case_of(Fault::not_deterministic, DType::f32, false);
@@ -207,7 +213,8 @@ TEST(Harness, ZeroCasesFail) {
 TEST(Harness, ReferenceOfNanFails) {
   OpCase c = case_of(Fault::none, DType::f32, false);
   c.args[kX].fill = constant(NAN);
-  EXPECT_NE(problem_of(c).find("the reference is NaN at 0 and the case declares no NaN"), std::string::npos) << problem_of(c);
+  EXPECT_NE(problem_of(c).find("the reference is NaN at 0 and the case declares no NaN"), std::string::npos)
+      << problem_of(c);
   c.nan_declared = true;
   EXPECT_EQ(problem_of(c), "");
 }
@@ -226,7 +233,9 @@ TEST(Harness, FloatsWithoutPlainVersionFail) {
 
 TEST(FloatRule, EveryLimitFailsAlone) {
   const std::vector<double> r{1, 2, 3, 4}, p{1, 2, 3, 4 + 1e-6};
-  const auto with = [&](std::vector<double> y, FloatRule rule = {}) { return check_float_rule(y, r, p, rule); };
+  const auto with = [&](std::vector<double> y, FloatRule rule = {}) {
+    return check_float_rule(y, r, p, rule);
+  };
   EXPECT_EQ(with(r), "");
   EXPECT_NE(with({1, 2, 3, 4 + 1e-4}).find("> 2 *"), std::string::npos);
   EXPECT_NE(with({1 + 1.5e-6, 2 + 1.5e-6, 3 + 1.5e-6, 4 + 1.5e-6}).find("mean error"), std::string::npos);
@@ -237,7 +246,8 @@ TEST(FloatRule, EveryLimitFailsAlone) {
 }
 
 TEST(HostTensor, DamageIsFoundAnywhere) {
-  for (const int64_t at : {int64_t{-4096}, int64_t{-1}, int64_t{20}, int64_t{31}, int64_t{64}}) {  // rows of 5 f32 each 8 apart
+  for (const int64_t at :
+       {int64_t{-4096}, int64_t{-1}, int64_t{20}, int64_t{31}, int64_t{64}}) {  // rows of 5 f32 each 8 apart
     HostTensor t(DType::f32, {2, 5}, 8);
     t.fill(1.0);
     EXPECT_EQ(t.damage(), "");

@@ -60,9 +60,11 @@ __device__ __forceinline__ void store_to_peer(uint32_t* p, uint64_t* barrier, ui
 #if __CUDA_ARCH__ >= 900
   uint32_t peer, peer_barrier;
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(shared_address(p)), "r"(rank));
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer_barrier) : "r"(shared_address(barrier)), "r"(rank));
-  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(peer), "r"(value),
-               "r"(peer_barrier)
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
+               : "=r"(peer_barrier)
+               : "r"(shared_address(barrier)), "r"(rank));
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(peer),
+               "r"(value), "r"(peer_barrier)
                : "memory");
 #endif
 }

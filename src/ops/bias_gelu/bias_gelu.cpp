@@ -58,10 +58,14 @@ bool all_f32(const BiasGeluArgs& a, const DeviceFacts&) {
 
 constexpr auto kVariants = std::to_array<Variant<BiasGeluArgs>>({
 #if defined(OCTAVO_CUDA)
-  {"cuda_streamed", Backend::cuda, Isa::reference, bias_gelu_streams,
-   "codes, sm_90, aligned rows of 8n elements wider than 16,384, bias of their dtype", bias_gelu_streamed},
+  {"cuda_streamed",
+   Backend::cuda,
+   Isa::reference,
+   bias_gelu_streams,
+   "codes, sm_90, aligned rows of 8n elements wider than 16,384, bias of their dtype",
+   bias_gelu_streamed},
       {"cuda_octets",   Backend::cuda, Isa::reference, bias_gelu_fits_octets, "aligned rows of 8n elements",
-   bias_gelu_octets},
+       bias_gelu_octets},
       {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", bias_gelu_loop},
 #endif
 #if defined(__x86_64__)

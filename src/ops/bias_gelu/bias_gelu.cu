@@ -37,7 +37,8 @@ template <class T, GeluForm kForm>
 __device__ __forceinline__ float gelu(float v) {
   if constexpr (kForm == GeluForm::tanh) {  // (1 + tanh(z)) / 2 = 1 / (1 + exp(-2 z))
     const float twice_z = v * kTwoRoot2OverPi * fmaf(0.044715f * v, v, 1.0f);
-    if constexpr (sizeof(T) == 4) return __fdividef(v, 1.0f + expf(-twice_z));  // 2 ulp; IEEE division spilled
+    if constexpr (sizeof(T) == 4)
+      return __fdividef(v, 1.0f + expf(-twice_z));  // 2 ulp; IEEE division spilled
     return v * ptx::reciprocal_fast(1.0f + ptx::exp2_fast(twice_z * -kLog2E));
   } else {
     if constexpr (sizeof(T) == 4) return 0.5f * v * (1.0f + erff(v * 0.70710678f));
@@ -57,8 +58,10 @@ __device__ __forceinline__ void load_bias(float (&b)[kOctet], const RowParameter
 #pragma unroll
   for (int e = 0; e < kOctet; ++e) b[e] = 0.0f;
   if (!bias.data) return;
-  if (bias.dtype == DTypeOf<T>::value) unpack(load_octet(static_cast<const T*>(bias.data) + column), b);
-  else unpack(load_octet(static_cast<const float*>(bias.data) + column), b);
+  if (bias.dtype == DTypeOf<T>::value)
+    unpack(load_octet(static_cast<const T*>(bias.data) + column), b);
+  else
+    unpack(load_octet(static_cast<const float*>(bias.data) + column), b);
 }
 
 // x becomes gelu(x + bias).
@@ -93,14 +96,16 @@ __global__ void __launch_bounds__(kElementwiseThreads)
 
 // The last steps of a row: its scale, codes, and values if wanted.
 template <class T>
-__device__ __forceinline__ void store_row(const BiasGeluRows<T>& p, const Columns& columns, const RowSlice& slice, uint32_t amax) {
+__device__ __forceinline__ void store_row(const BiasGeluRows<T>& p, const Columns& columns,
+                                          const RowSlice& slice, uint32_t amax) {
   const int64_t row = columns.at.row;
   store_quantised(p.codes + row * p.codes_stride, p.scale + row * p.scale_stride, columns, slice, amax);
   if (p.out) store(p.out + row * p.out_stride, columns, slice);
 }
 
 template <class T, RowSpan kSpan, GeluForm kForm>
-__global__ void __launch_bounds__(kMaxRowThreads) bias_gelu_to_codes(const __grid_constant__ BiasGeluRows<T> p) {
+__global__ void __launch_bounds__(kMaxRowThreads)
+    bias_gelu_to_codes(const __grid_constant__ BiasGeluRows<T> p) {
   __shared__ ReduceScratch amax_scratch;
   const Columns columns{row_place(p.rows), p.width};
   ptx::grid_dependency_release();
@@ -201,21 +206,26 @@ void launch_octets(const Context& ctx, const BiasGeluArgs& a) {
   if (!a.out_codes) {
     if (rows * width <= kSmallElements) {
       const OctetGrid grid(rows, width);
-      return launch(ctx, grid.shape("bias_gelu_elementwise"), bias_gelu_elementwise<T, kForm, 1>, rows_of<T>(a), grid);
+      return launch(ctx, grid.shape("bias_gelu_elementwise"), bias_gelu_elementwise<T, kForm, 1>,
+                    rows_of<T>(a), grid);
     }
     const OctetGrid grid(rows, width, 2, 128);
-    return launch(ctx, grid.shape("bias_gelu_elementwise"), bias_gelu_elementwise<T, kForm, 2>, rows_of<T>(a), grid);
+    return launch(ctx, grid.shape("bias_gelu_elementwise"), bias_gelu_elementwise<T, kForm, 2>, rows_of<T>(a),
+                  grid);
   }
   const RowSplit split = split_row(width);
   with_span(split, [&](auto span) {
-    launch(ctx, shape_of_rows("bias_gelu_to_codes", split, rows), bias_gelu_to_codes<T, span.value, kForm>, rows_of<T>(a));
+    launch(ctx, shape_of_rows("bias_gelu_to_codes", split, rows), bias_gelu_to_codes<T, span.value, kForm>,
+           rows_of<T>(a));
   });
 }
 
 template <class T, GeluForm kForm>
 void launch_streams(const Context& ctx, const BiasGeluArgs& a) {
-  const RowStream stream = split_stream(a.x.dim(1), a.x.dtype(), 1, device_facts(current_device()), kFatStreamThreads);
-  launch_streamed(ctx, "bias_gelu_streamed_rows", stream, a.x.dim(0), bias_gelu_streamed_rows<T, kForm>, rows_of<T>(a));
+  const RowStream stream =
+      split_stream(a.x.dim(1), a.x.dtype(), 1, device_facts(current_device()), kFatStreamThreads);
+  launch_streamed(ctx, "bias_gelu_streamed_rows", stream, a.x.dim(0), bias_gelu_streamed_rows<T, kForm>,
+                  rows_of<T>(a));
 }
 
 bool in_octets(const BiasGeluArgs& a) {
@@ -226,13 +236,16 @@ bool in_octets(const BiasGeluArgs& a) {
 }  // namespace
 
 bool bias_gelu_streams(const BiasGeluArgs& a, const DeviceFacts& facts) {
-  return a.out_codes && in_octets(a) && (!a.bias || a.bias.dtype() == a.x.dtype()) && row_streams(a.x.dim(0), a.x.dim(1), a.x.dtype(), 1, facts);
+  return a.out_codes && in_octets(a) && (!a.bias || a.bias.dtype() == a.x.dtype()) &&
+         row_streams(a.x.dim(0), a.x.dim(1), a.x.dtype(), 1, facts);
 }
 
 void bias_gelu_streamed(const Context& ctx, const BiasGeluArgs& a) {
   with_float_type(a.x.dtype(), [&]<class T>(T) {
-    if (a.form == GeluForm::tanh) launch_streams<T, GeluForm::tanh>(ctx, a);
-    else launch_streams<T, GeluForm::erf>(ctx, a);
+    if (a.form == GeluForm::tanh)
+      launch_streams<T, GeluForm::tanh>(ctx, a);
+    else
+      launch_streams<T, GeluForm::erf>(ctx, a);
   });
 }
 

@@ -78,7 +78,8 @@ constexpr auto kVariants = std::to_array<Variant<LayerNormArgs>>({
    Backend::cuda,
    Isa::reference,
    layer_norm_streams,
-   "sm_90, aligned rows of 8n elements, weight of their dtype: wider than 16,384, or many with codes or without residual",
+   "sm_90, aligned rows of 8n elements, weight of their dtype: wider than 16,384, or many with codes or "
+   "without residual",
    layer_norm_streamed},
       {"cuda_registers",
        Backend::cuda,

@@ -33,14 +33,16 @@ __device__ __forceinline__ float centred_squares(const float (&v)[kOctet], float
   for (int e = 0; e < kOctet; ++e) d[e] = v[e] - mean;
   return octet_squares(d);
 }
-__device__ __forceinline__ void normalise(float (&v)[kOctet], float mean, float rstd, const float (&w)[kOctet], const float (&b)[kOctet]) {
+__device__ __forceinline__ void normalise(float (&v)[kOctet], float mean, float rstd,
+                                          const float (&w)[kOctet], const float (&b)[kOctet]) {
 #pragma unroll
   for (int e = 0; e < kOctet; ++e) v[e] = fmaf((v[e] - mean) * rstd, w[e], b[e]);
 }
 
 // One row of few: the shortest way from load to store.
 template <class T, RowSpan kSpan, bool kResidual, bool kCodes>
-__global__ void __launch_bounds__(kMaxRowThreads) layer_norm_in_registers(const __grid_constant__ LayerNormRows<T> p) {
+__global__ void __launch_bounds__(kMaxRowThreads)
+    layer_norm_in_registers(const __grid_constant__ LayerNormRows<T> p) {
   __shared__ ReduceScratch mean_scratch, square_scratch, amax_scratch;
   const Columns columns{row_place(p.rows), p.width};
   const int64_t row = columns.at.row;
@@ -53,15 +55,18 @@ __global__ void __launch_bounds__(kMaxRowThreads) layer_norm_in_registers(const 
   if constexpr (kResidual) residual = load_raw(p.residual + row * p.residual_stride, columns);
   const ParameterSlice<T> weight(p.weight, columns), bias(p.bias, columns);
   RowSlice slice;
-  if constexpr (kResidual) slice = rounded_sum(x, residual);
-  else slice = unpack(x);
+  if constexpr (kResidual)
+    slice = rounded_sum(x, residual);
+  else
+    slice = unpack(x);
 
   float parts[kRowOctets];
 #pragma unroll
   for (int i = 0; i < kRowOctets; ++i) parts[i] = octet_sum(slice.value[i]);
   const float mean = mean_of.of(reduce_row<Sum, kSpan>(sum_of(parts), mean_scratch));
 #pragma unroll
-  for (int i = 0; i < kRowOctets; ++i) parts[i] = columns.has(i) ? centred_squares(slice.value[i], mean) : 0.0f;
+  for (int i = 0; i < kRowOctets; ++i)
+    parts[i] = columns.has(i) ? centred_squares(slice.value[i], mean) : 0.0f;
   const float rstd = rstd_of(mean_of.of(reduce_row<Sum, kSpan>(sum_of(parts), square_scratch)), p.eps);
 
   if constexpr (kResidual) store(p.u + row * p.u_stride, columns, slice);
@@ -74,7 +79,7 @@ __global__ void __launch_bounds__(kMaxRowThreads) layer_norm_in_registers(const 
   if constexpr (kCodes) {
 #pragma unroll
     for (int i = 0; i < kRowOctets; ++i)
-      if (!columns.has(i)) 
+      if (!columns.has(i))
 #pragma unroll
         for (int e = 0; e < kOctet; ++e) slice.value[i][e] = 0.0f;
     const uint32_t amax = reduce_row<MaxBits, kSpan>(largest(slice), amax_scratch);
@@ -83,11 +88,14 @@ __global__ void __launch_bounds__(kMaxRowThreads) layer_norm_in_registers(const 
   if (!kCodes || p.y) store(p.y + row * p.y_stride, columns, slice);
 }
 
-constexpr int stream_threads(int64_t element_bytes) { return element_bytes == 4 ? 384 : kFatStreamThreads; }  // no spills
+constexpr int stream_threads(int64_t element_bytes) {
+  return element_bytes == 4 ? 384 : kFatStreamThreads;
+}  // no spills
 
 // Many rows, and wide ones. The same bits as layer_norm_in_registers.
 template <class T, bool kResidual, bool kCodes>
-__global__ void __launch_bounds__(stream_threads(sizeof(T))) layer_norm_streamed_rows(const __grid_constant__ LayerNormRows<T> p, int stages) {
+__global__ void __launch_bounds__(stream_threads(sizeof(T)))
+    layer_norm_streamed_rows(const __grid_constant__ LayerNormRows<T> p, int stages) {
   constexpr int kReductions = kCodes ? 3 : 2;
   extern __shared__ __align__(128) uint4 slots[];
   __shared__ PipelineShared<kReductions> shared;
@@ -139,11 +147,13 @@ __global__ void __launch_bounds__(stream_threads(sizeof(T))) layer_norm_streamed
       unpack(row.octet(0, i), slice.value[i]);
       weight.octet(i, w), bias.octet(i, b);
       normalise(slice.value[i], mean, rstd, w, b);
-      if (!kCodes || p.y) store_octet(p.y + row.row() * p.y_stride + columns.column(i), pack<T>(slice.value[i]));
+      if (!kCodes || p.y)
+        store_octet(p.y + row.row() * p.y_stride + columns.column(i), pack<T>(slice.value[i]));
     }
     if constexpr (kCodes) {
       const uint32_t amax = row.template reduce<MaxBits>(kReductions - 1, largest(slice));
-      store_quantised(p.codes + row.row() * p.codes_stride, p.scale + row.row() * p.scale_stride, columns, slice, amax);
+      store_quantised(p.codes + row.row() * p.codes_stride, p.scale + row.row() * p.scale_stride, columns,
+                      slice, amax);
     }
   }
 }
@@ -239,28 +249,38 @@ void launch_in_registers(const Context& ctx, const LaunchShape& shape, const Lay
 
 template <class T>
 void launch_streams(const Context& ctx, const RowStream& stream, const LayerNormRows<T>& rows) {
-  const auto run = [&](auto kernel) { launch_streamed(ctx, "layer_norm_streamed_rows", stream, rows.rows, kernel, rows); };
-  if (rows.residual && rows.codes) run(layer_norm_streamed_rows<T, true, true>);
-  else if (rows.residual) run(layer_norm_streamed_rows<T, true, false>);
-  else if (rows.codes) run(layer_norm_streamed_rows<T, false, true>);
-  else run(layer_norm_streamed_rows<T, false, false>);
+  const auto run = [&](auto kernel) {
+    launch_streamed(ctx, "layer_norm_streamed_rows", stream, rows.rows, kernel, rows);
+  };
+  if (rows.residual && rows.codes)
+    run(layer_norm_streamed_rows<T, true, true>);
+  else if (rows.residual)
+    run(layer_norm_streamed_rows<T, true, false>);
+  else if (rows.codes)
+    run(layer_norm_streamed_rows<T, false, true>);
+  else
+    run(layer_norm_streamed_rows<T, false, false>);
 }
 
 bool in_octets(const LayerNormArgs& a) {
   return octets_aligned(a.x) && octets_aligned(a.residual) && octets_aligned(a.u) && octets_aligned(a.y) &&
-         octets_aligned(a.y_codes) && parameter_fits(a.weight, a.x.dtype()) && parameter_fits(a.bias, a.x.dtype());
+         octets_aligned(a.y_codes) && parameter_fits(a.weight, a.x.dtype()) &&
+         parameter_fits(a.bias, a.x.dtype());
 }
 int inputs_of(const LayerNormArgs& a) { return a.residual ? 2 : 1; }
 
 }  // namespace
 
 bool layer_norm_streams(const LayerNormArgs& a, const DeviceFacts& facts) {
-  return in_octets(a) && a.weight.dtype() == a.x.dtype() && 
-         row_streams(a.x.dim(0), a.x.dim(1), a.x.dtype(), inputs_of(a), facts, a.residual && !a.y_codes ? INT64_MAX : 0);
+  return in_octets(a) && a.weight.dtype() == a.x.dtype() &&
+         row_streams(a.x.dim(0), a.x.dim(1), a.x.dtype(), inputs_of(a), facts,
+                     a.residual && !a.y_codes ? INT64_MAX : 0);
 }
 
 void layer_norm_streamed(const Context& ctx, const LayerNormArgs& a) {
-  layer_norm_with_stream(ctx, a, split_stream(a.x.dim(1), a.x.dtype(), inputs_of(a), device_facts(current_device()), stream_threads(size_of(a.x.dtype()))));
+  layer_norm_with_stream(ctx, a,
+                         split_stream(a.x.dim(1), a.x.dtype(), inputs_of(a), device_facts(current_device()),
+                                      stream_threads(size_of(a.x.dtype()))));
 }
 
 void layer_norm_with_stream(const Context& ctx, const LayerNormArgs& a, const RowStream& stream) {
@@ -284,7 +304,8 @@ void layer_norm_registers(const Context& ctx, const LayerNormArgs& a) {
 void layer_norm_loop(const Context& ctx, const LayerNormArgs& a) {
   if (a.x.dim(0) == 0) return;
   const LaunchShape shape = shape_of_rows("layer_norm_in_loops", split_loop(a.x.dim(1)), a.x.dim(0));
-  with_float_type(a.x.dtype(), [&]<class T>(T) { launch(ctx, shape, layer_norm_in_loops<T>, rows_of<T>(a)); });
+  with_float_type(a.x.dtype(),
+                  [&]<class T>(T) { launch(ctx, shape, layer_norm_in_loops<T>, rows_of<T>(a)); });
 }
 
 }  // namespace octavo

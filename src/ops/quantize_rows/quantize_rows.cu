@@ -75,7 +75,8 @@ __global__ void __launch_bounds__(kMaxStreamThreads)
       if (columns.has(i)) unpack(row.octet(0, i), slice.value[i]);
     const uint32_t amax = row.template reduce<MaxBits>(0, largest(slice));
     row.refill();
-    store_quantised(p.codes + row.row() * p.codes_stride, p.scale + row.row() * p.scale_stride, columns, slice, amax);
+    store_quantised(p.codes + row.row() * p.codes_stride, p.scale + row.row() * p.scale_stride, columns,
+                    slice, amax);
     if (columns.at.first < columns.at.step) zero_padding(p, columns.at);  // by the first block of a cluster
     if (p.code_sum) {
       const float inverse = row_coding(__uint_as_float(amax)).inverse;
@@ -144,7 +145,8 @@ bool quantize_rows_streams(const QuantizeRowsArgs& a, const DeviceFacts& facts) 
 }
 
 void quantize_rows_streamed(const Context& ctx, const QuantizeRowsArgs& a) {
-  quantize_rows_with_stream(ctx, a, split_stream(a.x.dim(1), a.x.dtype(), 1, device_facts(current_device()), kMaxStreamThreads));
+  quantize_rows_with_stream(
+      ctx, a, split_stream(a.x.dim(1), a.x.dtype(), 1, device_facts(current_device()), kMaxStreamThreads));
 }
 
 void quantize_rows_with_stream(const Context& ctx, const QuantizeRowsArgs& a, const RowStream& stream) {

@@ -76,7 +76,8 @@ constexpr auto kVariants = std::to_array<Variant<RmsNormArgs>>({
    Backend::cuda,
    Isa::reference,
    rms_norm_streams,
-   "sm_90, aligned rows of 8n elements, weight of their dtype: wider than 16,384, or codes of many above 4,096",
+   "sm_90, aligned rows of 8n elements, weight of their dtype: wider than 16,384, or codes of many above "
+   "4,096",
    rms_norm_streamed},
       {"cuda_registers",
        Backend::cuda,

@@ -25,7 +25,9 @@ struct RmsNormRows {
   float eps;
 };
 
-__device__ __forceinline__ float rstd_of(float mean_square, float eps) { return __frsqrt_rn(mean_square + eps); }
+__device__ __forceinline__ float rstd_of(float mean_square, float eps) {
+  return __frsqrt_rn(mean_square + eps);
+}
 
 __device__ __forceinline__ void scale_octet(float (&v)[kOctet], float rstd, const float (&w)[kOctet]) {
 #pragma unroll
@@ -34,7 +36,8 @@ __device__ __forceinline__ void scale_octet(float (&v)[kOctet], float rstd, cons
 
 // One row of few: the shortest way from load to store.
 template <class T, RowSpan kSpan, bool kResidual, bool kCodes>
-__global__ void __launch_bounds__(kMaxRowThreads) rms_norm_in_registers(const __grid_constant__ RmsNormRows<T> p) {
+__global__ void __launch_bounds__(kMaxRowThreads)
+    rms_norm_in_registers(const __grid_constant__ RmsNormRows<T> p) {
   __shared__ ReduceScratch square_scratch, amax_scratch;
   const Columns columns{row_place(p.rows), p.width};
   const int64_t row = columns.at.row;
@@ -47,8 +50,10 @@ __global__ void __launch_bounds__(kMaxRowThreads) rms_norm_in_registers(const __
   if constexpr (kResidual) residual = load_raw(p.residual + row * p.residual_stride, columns);
   const ParameterSlice<T> weight(p.weight, columns);
   RowSlice slice;
-  if constexpr (kResidual) slice = rounded_sum(x, residual);
-  else slice = unpack(x);
+  if constexpr (kResidual)
+    slice = rounded_sum(x, residual);
+  else
+    slice = unpack(x);
 
   float squares[kRowOctets];
 #pragma unroll
@@ -71,7 +76,8 @@ __global__ void __launch_bounds__(kMaxRowThreads) rms_norm_in_registers(const __
 
 // Many rows, and wide ones. The same bits as rms_norm_in_registers.
 template <class T, bool kResidual, bool kCodes>
-__global__ void __launch_bounds__(kCodes || sizeof(T) == 4 ? kFatStreamThreads : kMaxStreamThreads) rms_norm_streamed_rows(const __grid_constant__ RmsNormRows<T> p, int stages) {
+__global__ void __launch_bounds__(kCodes || sizeof(T) == 4 ? kFatStreamThreads : kMaxStreamThreads)
+    rms_norm_streamed_rows(const __grid_constant__ RmsNormRows<T> p, int stages) {
   constexpr int kReductions = kCodes ? 2 : 1;
   extern __shared__ __align__(128) uint4 slots[];
   __shared__ PipelineShared<kReductions> shared;
@@ -115,11 +121,13 @@ __global__ void __launch_bounds__(kCodes || sizeof(T) == 4 ? kFatStreamThreads :
       unpack(row.octet(0, i), slice.value[i]);
       weight.octet(i, w);
       scale_octet(slice.value[i], rstd, w);
-      if (!kCodes || p.y) store_octet(p.y + row.row() * p.y_stride + columns.column(i), pack<T>(slice.value[i]));
+      if (!kCodes || p.y)
+        store_octet(p.y + row.row() * p.y_stride + columns.column(i), pack<T>(slice.value[i]));
     }
     if constexpr (kCodes) {
       const uint32_t amax = row.template reduce<MaxBits>(1, largest(slice));
-      store_quantised(p.codes + row.row() * p.codes_stride, p.scale + row.row() * p.scale_stride, columns, slice, amax);
+      store_quantised(p.codes + row.row() * p.codes_stride, p.scale + row.row() * p.scale_stride, columns,
+                      slice, amax);
     }
   }
 }
@@ -208,11 +216,17 @@ void launch_in_registers(const Context& ctx, const LaunchShape& shape, const Rms
 
 template <class T>
 void launch_streams(const Context& ctx, const RowStream& stream, const RmsNormRows<T>& rows) {
-  const auto run = [&](auto kernel) { launch_streamed(ctx, "rms_norm_streamed_rows", stream, rows.rows, kernel, rows); };
-  if (rows.residual && rows.codes) run(rms_norm_streamed_rows<T, true, true>);
-  else if (rows.residual) run(rms_norm_streamed_rows<T, true, false>);
-  else if (rows.codes) run(rms_norm_streamed_rows<T, false, true>);
-  else run(rms_norm_streamed_rows<T, false, false>);
+  const auto run = [&](auto kernel) {
+    launch_streamed(ctx, "rms_norm_streamed_rows", stream, rows.rows, kernel, rows);
+  };
+  if (rows.residual && rows.codes)
+    run(rms_norm_streamed_rows<T, true, true>);
+  else if (rows.residual)
+    run(rms_norm_streamed_rows<T, true, false>);
+  else if (rows.codes)
+    run(rms_norm_streamed_rows<T, false, true>);
+  else
+    run(rms_norm_streamed_rows<T, false, false>);
 }
 
 bool in_octets(const RmsNormArgs& a) {
@@ -224,14 +238,19 @@ int inputs_of(const RmsNormArgs& a) { return a.residual ? 2 : 1; }
 }  // namespace
 
 bool rms_norm_streams(const RmsNormArgs& a, const DeviceFacts& facts) {
-  return in_octets(a) && a.weight.dtype() == a.x.dtype() && 
-         row_streams(a.x.dim(0), a.x.dim(1), a.x.dtype(), inputs_of(a), facts, a.y_codes && !a.residual ? 4097 : INT64_MAX);
+  return in_octets(a) && a.weight.dtype() == a.x.dtype() &&
+         row_streams(a.x.dim(0), a.x.dim(1), a.x.dtype(), inputs_of(a), facts,
+                     a.y_codes && !a.residual ? 4097 : INT64_MAX);
 }
 
-static int rms_norm_stream_threads(const RmsNormArgs& a) { return a.y_codes || a.x.dtype() == DType::f32 ? kFatStreamThreads : kMaxStreamThreads; }
+static int rms_norm_stream_threads(const RmsNormArgs& a) {
+  return a.y_codes || a.x.dtype() == DType::f32 ? kFatStreamThreads : kMaxStreamThreads;
+}
 
 void rms_norm_streamed(const Context& ctx, const RmsNormArgs& a) {
-  rms_norm_with_stream(ctx, a, split_stream(a.x.dim(1), a.x.dtype(), inputs_of(a), device_facts(current_device()), rms_norm_stream_threads(a)));
+  rms_norm_with_stream(ctx, a,
+                       split_stream(a.x.dim(1), a.x.dtype(), inputs_of(a), device_facts(current_device()),
+                                    rms_norm_stream_threads(a)));
 }
 
 void rms_norm_with_stream(const Context& ctx, const RmsNormArgs& a, const RowStream& stream) {

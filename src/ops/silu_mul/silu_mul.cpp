@@ -68,14 +68,18 @@ bool contiguous_f32(const SiluMulArgs& a, const DeviceFacts&) {
 
 constexpr auto kVariants = std::to_array<Variant<SiluMulArgs>>({
 #if defined(OCTAVO_CUDA)
-  {"cuda_streamed", Backend::cuda, Isa::reference, silu_mul_streams,
-   "codes, sm_90, aligned rows of 8n elements, gate and up apart, wider than 16,384", silu_mul_streamed},
-      {"cuda_octets",
+  {"cuda_streamed",
    Backend::cuda,
    Isa::reference,
-   silu_mul_fits_octets,
-   "aligned rows of 8n elements, separate, concatenated or interleaved",
-   silu_mul_octets},
+   silu_mul_streams,
+   "codes, sm_90, aligned rows of 8n elements, gate and up apart, wider than 16,384",
+   silu_mul_streamed},
+      {"cuda_octets",
+       Backend::cuda,
+       Isa::reference,
+       silu_mul_fits_octets,
+       "aligned rows of 8n elements, separate, concatenated or interleaved",
+       silu_mul_octets},
       {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", silu_mul_loop},
 #endif
 #if defined(__x86_64__)

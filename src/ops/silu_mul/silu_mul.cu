@@ -47,8 +47,7 @@ struct RawPair {
   __device__ __forceinline__ void load(const SiluMulRows<T>& p, int64_t row, int column) {
     if constexpr (kInterleaved) {
       const T* pairs = p.gate + row * p.gate_stride + 2 * column;
-      first = load_octet(pairs),
-      second = load_octet(pairs + kOctet);
+      first = load_octet(pairs), second = load_octet(pairs + kOctet);
     } else {
       first = load_octet(p.gate + row * p.gate_stride + column),
       second = load_octet(p.up + row * p.up_stride + column);
@@ -89,14 +88,16 @@ __global__ void __launch_bounds__(kElementwiseThreads)
 
 // The last steps of a row: its scale, codes, and values if wanted.
 template <class T>
-__device__ __forceinline__ void store_row(const SiluMulRows<T>& p, const Columns& columns, const RowSlice& slice, uint32_t amax) {
+__device__ __forceinline__ void store_row(const SiluMulRows<T>& p, const Columns& columns,
+                                          const RowSlice& slice, uint32_t amax) {
   const int64_t row = columns.at.row;
   store_quantised(p.codes + row * p.codes_stride, p.scale + row * p.scale_stride, columns, slice, amax);
   if (p.out) store(p.out + row * p.out_stride, columns, slice);
 }
 
 template <class T, RowSpan kSpan, bool kInterleaved>
-__global__ void __launch_bounds__(kMaxRowThreads) silu_mul_to_codes(const __grid_constant__ SiluMulRows<T> p) {
+__global__ void __launch_bounds__(kMaxRowThreads)
+    silu_mul_to_codes(const __grid_constant__ SiluMulRows<T> p) {
   __shared__ ReduceScratch amax_scratch;
   const Columns columns{row_place(p.rows), p.width};
   ptx::grid_dependency_release();
@@ -116,7 +117,8 @@ __global__ void __launch_bounds__(kMaxRowThreads) silu_mul_to_codes(const __grid
 
 // Many rows, and wide ones, gate and up apart. The same bits as silu_mul_to_codes.
 template <class T>
-__global__ void __launch_bounds__(kMaxStreamThreads) silu_mul_streamed_rows(const __grid_constant__ SiluMulRows<T> p, int stages) {
+__global__ void __launch_bounds__(kMaxStreamThreads)
+    silu_mul_streamed_rows(const __grid_constant__ SiluMulRows<T> p, int stages) {
   extern __shared__ __align__(128) uint4 slots[];
   __shared__ PipelineShared<1> shared;
   ptx::grid_dependency_release();
@@ -215,14 +217,16 @@ void launch_octets(const Context& ctx, const SiluMulArgs& a) {
 }  // namespace
 
 bool silu_mul_streams(const SiluMulArgs& a, const DeviceFacts& facts) {
-  return a.out_codes && octets_aligned(a.out) && octets_aligned(a.out_codes) && octets_aligned(a.gate) && octets_aligned(a.up) &&
-         row_streams(a.gate.dim(0), a.gate.dim(1), a.gate.dtype(), 2, facts);
+  return a.out_codes && octets_aligned(a.out) && octets_aligned(a.out_codes) && octets_aligned(a.gate) &&
+         octets_aligned(a.up) && row_streams(a.gate.dim(0), a.gate.dim(1), a.gate.dtype(), 2, facts);
 }
 
 void silu_mul_streamed(const Context& ctx, const SiluMulArgs& a) {
-  const RowStream stream = split_stream(a.gate.dim(1), a.gate.dtype(), 2, device_facts(current_device()), kMaxStreamThreads);
+  const RowStream stream =
+      split_stream(a.gate.dim(1), a.gate.dtype(), 2, device_facts(current_device()), kMaxStreamThreads);
   with_float_type(a.gate.dtype(), [&]<class T>(T) {
-    launch_streamed(ctx, "silu_mul_streamed_rows", stream, a.gate.dim(0), silu_mul_streamed_rows<T>, rows_of<T>(a));
+    launch_streamed(ctx, "silu_mul_streamed_rows", stream, a.gate.dim(0), silu_mul_streamed_rows<T>,
+                    rows_of<T>(a));
   });
 }
 
