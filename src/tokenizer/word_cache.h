@@ -1,5 +1,6 @@
 // Ids of words seen before: direct-mapped, a cache line an entry, short words only. No answer ever depends on it.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
@@ -25,8 +26,8 @@ class WordCache {
   void insert(std::string_view word, const int32_t* ids, size_t count) {
     if (word.size() > kLongestWord || count > kMostIds) return;
     Entry& e = entries_[slot_of(word)];
-    std::memcpy(e.word, word.data(), word.size());
-    std::memcpy(e.ids, ids, count * sizeof(int32_t));
+    std::copy_n(word.data(), word.size(), e.word);
+    std::copy_n(ids, count, e.ids);  // ids may be null when a word has no ids
     e.length = static_cast<uint8_t>(word.size());
     e.count = static_cast<uint8_t>(count);
   }

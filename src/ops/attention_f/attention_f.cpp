@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/dispatch.h"
+#include "core/workspace.h"
 #include "ops/attention_f/attention_f_blocked.h"
 #include "ops/attention_f/attention_f_ref.h"
 #include "ops/attention_f/attention_f_simd.h"
@@ -84,13 +85,14 @@ void check(const AttentionFArgs& args) {
 // The scores of one row a thread.
 int64_t reference_workspace_bytes(const Context& ctx, const AttentionFArgs& args) {
   return attention_threads(ctx) * args.kv.pages_per_sequence * KvView::kPageTokens *
-         static_cast<int64_t>(sizeof(double));
+             static_cast<int64_t>(sizeof(double)) +
+         kWorkspaceAlignment;
 }
 
 void run_reference(const Context& ctx, const AttentionFArgs& args) {
   const int64_t heads = args.q.dim(1), capacity = args.kv.pages_per_sequence * KvView::kPageTokens;
   const int32_t* q_start = args.q_start.as<int32_t>();
-  auto* scores = static_cast<double*>(ctx.workspace.data());  // [threads][capacity]
+  auto* scores = static_cast<double*>(workspace_start(ctx));  // [threads][capacity]
   for (int64_t b = 0; b < args.kv_len.dim(0); ++b)
     attention_items(ctx, (q_start[b + 1] - q_start[b]) * heads, [&](int64_t slot, int64_t item) {
       attention_f_ref_row<double>(args, b, q_start[b] + item / heads, item % heads, scores + slot * capacity);
@@ -123,15 +125,6 @@ constexpr VariantTable<AttentionFArgs, 1> kVariants = {{
 
 #endif
 
-void check_workspace(const Context& ctx, const AttentionFArgs& args) {
-  const int64_t needed = attention_f_workspace_bytes(ctx, args),
-                given = ctx.workspace ? ctx.workspace.numel() * size_of(ctx.workspace.dtype()) : 0;
-  if (given < needed || !ctx.workspace.data())
-    fail_argument(
-        kOp, "workspace",
-        fmt::format("holds {} bytes, needs {}; allocate attention_f_workspace_bytes()", given, needed));
-}
-
 }  // namespace
 
 int64_t attention_f_workspace_bytes(const Context& ctx, const AttentionFArgs& args) {
@@ -144,7 +137,7 @@ void attention_f(const Context& ctx, const AttentionFArgs& args) {
   check(args);
   const auto& variant = choose(kVariants, kOp, ctx, args);
   if (args.q.dim(0) == 0) return;
-  check_workspace(ctx, args);
+  expect_workspace(kOp, ctx, attention_f_workspace_bytes(ctx, args));
   variant.run(ctx, args);
 }
 

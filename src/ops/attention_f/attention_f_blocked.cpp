@@ -9,7 +9,7 @@
 #include <cstring>
 #include <limits>
 
-#include "core/buffer.h"
+#include "core/workspace.h"
 #include "ops/attention_f/attention_f_ref.h"
 
 namespace octavo {
@@ -271,7 +271,7 @@ int64_t multiply_adds(const AttentionFArgs& args) {
 int64_t attention_f_blocked_workspace_bytes(const Context& ctx, const AttentionFArgs& args) {
   const Layout layout(ctx, args);
   const int64_t floats = attention_threads(ctx) * layout.slot + layout.partials * layout.rows * layout.node;
-  return floats * static_cast<int64_t>(sizeof(float)) + 64;  // 64: to align its start
+  return floats * static_cast<int64_t>(sizeof(float)) + kWorkspaceAlignment;
 }
 
 void attention_f_blocked(const Context& caller, const AttentionFArgs& args, const AttentionKernels& kernels) {
@@ -279,7 +279,7 @@ void attention_f_blocked(const Context& caller, const AttentionFArgs& args, cons
   if (multiply_adds(args) < kSmallWork) ctx.pool = nullptr;
   const Layout layout(ctx, args);
   const Plan plan = make_plan(ctx, args, layout);
-  auto* memory = reinterpret_cast<float*>(round_up(reinterpret_cast<int64_t>(ctx.workspace.data()), 64));
+  auto* memory = static_cast<float*>(workspace_start(ctx));
   float* partials = memory + attention_threads(ctx) * layout.slot;  // [block][split][rows][node]
   const auto slot_memory = [&](int64_t slot) { return memory + slot * layout.slot; };
   const auto partial = [&](int64_t block, int64_t split) {

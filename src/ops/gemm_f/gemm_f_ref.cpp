@@ -13,7 +13,7 @@ void gemm_f_ref(const GemmFArgs& args, int64_t n_begin, int64_t n_end) {
     for (int64_t k = 0; k < depth; ++k) out[k] = load_at<Real>(t, row, k);
   };
   std::vector<Real> x(static_cast<size_t>(rows * depth)), w(static_cast<size_t>(depth));
-  for (int64_t m = 0; m < rows; ++m) load_row(args.x, m, &x[static_cast<size_t>(m * depth)]);
+  for (int64_t m = 0; m < rows; ++m) load_row(args.x, m, x.data() + m * depth);
   for (int64_t n = n_begin; n < n_end; ++n) {
     load_row(args.w, n, w.data());
     const Real bias = args.bias ? load_at<Real>(args.bias, n) : Real(0);

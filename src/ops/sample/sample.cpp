@@ -9,9 +9,9 @@
 #include <cstring>
 #include <limits>
 
-#include "core/buffer.h"
 #include "core/check.h"
 #include "core/dispatch.h"
+#include "core/workspace.h"
 #include "ops/sample/sample_math.h"
 #include "ops/sample/sample_ref.h"
 
@@ -307,16 +307,12 @@ void store(const SampleArgs& args, int32_t id) {
   args.id.as<int32_t>()[0] = id;
 }
 
-void* aligned(const Context& ctx) {
-  return reinterpret_cast<void*>(round_up(reinterpret_cast<int64_t>(ctx.workspace.data()), 64));
-}
-
 void run_select(const Context& ctx, const SampleArgs& args) {
-  store(args, select(args, Memory(aligned(ctx), args)));
+  store(args, select(args, Memory(workspace_start(ctx), args)));
 }
 
 void run_reference(const Context& ctx, const SampleArgs& args) {
-  auto* tokens = static_cast<SampleRefMemory::Token*>(aligned(ctx));
+  auto* tokens = static_cast<SampleRefMemory::Token*>(workspace_start(ctx));
   store(args, sample_ref(args, {tokens, reinterpret_cast<uint8_t*>(tokens + args.logits.dim(0))}));
 }
 
@@ -330,16 +326,12 @@ constexpr VariantTable<SampleArgs, 2> kVariants = {{
 
 int64_t sample_workspace_bytes(const Context& ctx, const SampleArgs& args) {
   const bool select_runs = choose(kVariants, kOp, ctx, args).isa != Isa::reference;
-  return 64 + (select_runs ? Memory(nullptr, args).bytes : reference_bytes(args));  // 64: to align its start
+  return kWorkspaceAlignment + (select_runs ? Memory(nullptr, args).bytes : reference_bytes(args));
 }
 
 void sample(const Context& ctx, const SampleArgs& args) {
   check(args);
-  const int64_t needed = sample_workspace_bytes(ctx, args),
-                given = ctx.workspace ? ctx.workspace.numel() * size_of(ctx.workspace.dtype()) : 0;
-  if (given < needed || !ctx.workspace.data())
-    fail_argument(kOp, "workspace",
-                  fmt::format("holds {} bytes, needs {}; allocate sample_workspace_bytes()", given, needed));
+  expect_workspace(kOp, ctx, sample_workspace_bytes(ctx, args));
   choose(kVariants, kOp, ctx, args).run(ctx, args);
 }
 
