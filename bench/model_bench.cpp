@@ -37,6 +37,9 @@ int run(const Options& o) {
   std::vector<int32_t> prompt(static_cast<size_t>(o.prompt));
   std::iota(prompt.begin(), prompt.end(), 1000);
   const int32_t next = 4242;
+  if (o.prompt < o.depth)
+    throw std::runtime_error(
+        fmt::format("--prompt {} is shorter than the depth of {} tokens", o.prompt, o.depth));
 
   harness::ReadRate read(engine.pool());
   engine.feed(std::span(prompt).first(static_cast<size_t>(o.depth)), Phase::prefill, 1);

@@ -18,15 +18,23 @@ std::string environment(const char* name) {
   return value ? value : "";
 }
 
+// Where an installed program's data lie: ../share/octavo beside its own bin folder, wherever that was moved to.
+fs::path data_beside_program() {
+  std::error_code failed;
+  const fs::path program = fs::read_symlink("/proc/self/exe", failed);
+  return failed ? fs::path() : program.parent_path().parent_path() / OCTAVO_INSTALL_DATA_FROM_PREFIX;
+}
+
 std::string built_in_model() {
-  for (const std::string& folder :
-       {environment("OCTAVO_DEMO_MODEL"), std::string(OCTAVO_SOURCE_DIR) + "/models/demo",
-        std::string(OCTAVO_INSTALL_DATADIR) + "/models/demo"})
-    if (!folder.empty() && fs::exists(fs::path(folder) / "config.json")) return folder;
-  throw Error(ErrorKind::bad_model,
-              fmt::format("the built-in model is not at {}/models/demo; set OCTAVO_DEMO_MODEL to its folder, "
-                          "or give a model with -m",
-                          OCTAVO_SOURCE_DIR));
+  const fs::path source = fs::path(OCTAVO_SOURCE_DIR) / "models/demo",
+                 installed = data_beside_program() / "models/demo";
+  for (const fs::path& folder : {fs::path(environment("OCTAVO_DEMO_MODEL")), installed, source})
+    if (!folder.empty() && fs::exists(folder / "config.json")) return folder.string();
+  throw Error(
+      ErrorKind::bad_model,
+      fmt::format("the built-in model is neither at {} nor at {}; set OCTAVO_DEMO_MODEL to its folder, or "
+                  "give a model with -m",
+                  installed.string(), source.string()));
 }
 
 // org/name -> <hub>/models--org--name/snapshots/<commit of refs/main>, the cache layout of huggingface_hub.

@@ -18,4 +18,8 @@ step(${CMAKE_COMMAND} --build ${build})
 step(${build}/consumer)
 if(EXISTS ${prefix}/bin/octavo)
   step(${prefix}/bin/octavo --version)
+  execute_process(COMMAND ${prefix}/bin/octavo inspect OUTPUT_VARIABLE model)  # the installed built-in model, not the source tree's
+  if(EXISTS ${prefix}/share/octavo/models/demo AND NOT model MATCHES "${prefix}/share/octavo/models/demo")
+    message(FATAL_ERROR "octavo inspect: expected the model installed under ${prefix}\n${model}")
+  endif()
 endif()
