@@ -46,6 +46,11 @@ def rounded(x):
     return float(f"{x:.5g}") if isinstance(x, float) else x
 
 
+def in_seeds_tables(row: dict) -> bool:
+    """The cases of triton-llm-kernels' own tables (shared/seeds.md)."""
+    return "/seeds" in row["case"] or (row["op"] == "adamw" and row["case"] in ("1000000", "10000000", "50000000"))
+
+
 def import_results(results: Path) -> int:
     bench = json.loads((results / "bench.json").read_text())
     peers = json.loads((results / "peers.json").read_text()) if (results / "peers.json").exists() else {"rows": []}
@@ -55,9 +60,12 @@ def import_results(results: Path) -> int:
     rates = copy_rates(bench["rows"])
     folder = ROOT / "bench/results" / bench["gpu"].removeprefix("NVIDIA ").split()[0].lower()
     folder.mkdir(parents=True, exist_ok=True)
-    for op in sorted({r["op"] for r in bench["rows"]} - {"copy"}):
+    every = bench["rows"] + peers["rows"]
+    tables = {op: [r for r in every if r["op"] == op] for op in sorted({r["op"] for r in bench["rows"]} - {"copy"})}
+    tables["seeds"] = [{**r, "case": f"{r['op']} {r['case'].removesuffix('/seeds')}"} for r in every if in_seeds_tables(r)]
+    for op, results_of_op in tables.items():
         rows, seen = [], set()
-        for r in [r for r in bench["rows"] + peers["rows"] if r["op"] == op]:
+        for r in results_of_op:
             name = (r["case"], r["impl"], r.get("regime"))
             if name in seen:  # --tune: what dispatch chose comes first, then the alternatives
                 continue
@@ -65,9 +73,12 @@ def import_results(results: Path) -> int:
             row = {k: v for k, v in r.items() if k not in ("op", "of_copy")}
             share = of_copy(r, rates)
             rows.append(rounded({**row, **({"pct_ceiling": 100 * share} if share is not None else {})}))
+        if not rows:
+            continue
+        source = f"src/ops/{op}" if (ROOT / "src/ops" / op).is_dir() else "src/ops"
         file = {"schema": 1, "op": op, "gpu": bench["gpu"], "driver": bench["driver"], "cuda": bench["cuda"],
                 **({"torch": peers["torch"]} if "torch" in peers else {}), "commit": git("rev-parse", "--short=12", "HEAD"),
-                "source_hash": git("rev-parse", "--short=12", f"HEAD:src/ops/{op}"),
+                "source_hash": git("rev-parse", "--short=12", f"HEAD:{source}"),
                 "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "ceilings": rounded(bench["ceilings"]), "rows": rows,
                 "skipped": [text for text in peers.get("skipped", []) if text.startswith(op + " ")]}

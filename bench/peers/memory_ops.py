@@ -19,6 +19,7 @@ import torch.nn.functional as F
 L2_FACTOR = 4
 LARGE = [(16384, 8192), (4096, 32768), (16384, 4096), (2048, 4096)]
 WIDE, SMALL = (1024, 131072), (16, 4096)
+SEEDS = [(t, o) for t in (512, 1024, 2048) for o in (4096, 16384)]  # triton-llm-kernels: B = 2, T = 256, 512, 1024
 EPS = 1e-5
 DTYPE = torch.float16
 
@@ -101,6 +102,49 @@ CASES = [
 ]
 
 
+def adamw(params, grads, ms, vs, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, decay=0.01, step=3):
+    """Unfused: one elementwise expression per line of the paper (Loshchilov and Hutter, decoupled decay)."""
+    for p, g, m, v in zip(params, grads, ms, vs):
+        p.mul_(1 - lr * decay)
+        m.mul_(beta1).add_(g, alpha=1 - beta1)
+        v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        p.addcdiv_(m / (1 - beta1**step), (v / (1 - beta2**step)).sqrt() + eps, value=-lr)
+
+
+def torch_optimizer(sizes, dtype, **options):
+    params = [torch.nn.Parameter(torch.randn(n, device="cuda").to(dtype)) for n in sizes]
+    for p in params:
+        p.grad = torch.randn_like(p)
+    return torch.optim.AdamW(params, lr=1e-3, weight_decay=0.01, capturable=True, **options)
+
+
+def odd_sizes():  # as octavo_gpu_bench makes them: 300 tensors of odd sizes, 50 M in all
+    sizes = [(27_001 + i * 7919 % 279_991) | 1 for i in range(299)]
+    return [*sizes, 50_000_000 - sum(sizes)]
+
+
+# case, sizes of the tensors, dtype of parameters and gradients (torch keeps its states in the same dtype, octavo in fp32)
+ADAMW = [("1000000", [1_000_000], torch.float32), ("10000000", [10_000_000], torch.float32),
+         ("50000000", [50_000_000], torch.float32), ("500000000", [500_000_000], torch.float32),
+         ("50000000/300_tensors", odd_sizes(), torch.float32)]
+
+
+def adamw_functions(case, sizes, dtype):
+    """impl -> a function without arguments that makes one step."""
+    def state():
+        return [[torch.rand(n, device="cuda").to(dtype) for n in sizes] for _ in range(4)]
+
+    fused = torch_optimizer(sizes, dtype, fused=True)
+    yield "torch_fused", fused.step
+    del fused
+    tensors = state()
+    yield "torch", lambda: adamw(*tensors)
+    if "tensors" not in case:
+        torch._dynamo.reset()
+        step = torch.compile(adamw, dynamic=False)
+        yield "torch_compile", lambda: step(*tensors)
+
+
 def liger_functions():
     try:
         from liger_kernel.ops.rms_norm import LigerRMSNormFunction
@@ -177,8 +221,8 @@ def main():
     eager, liger = eager_functions(), liger_functions()
     rows, skipped = [], []
 
-    def measure(op, suffix, shape, impl, function, make, per_element, dependent=False):
-        name = f"{shape[0]}x{shape[1]}{suffix}" + ("/dependent" if dependent else "")
+    def measure(op, suffix, shape, impl, function, make, per_element, dependent=False, case=None):
+        name = case or f"{shape[0]}x{shape[1]}{suffix}" + ("/dependent" if dependent else "")
         if time.time() - begin > options.seconds:
             skipped.append(f"{op} {name} {impl}: out of time")
             return
@@ -206,6 +250,26 @@ def main():
             json.dump({"schema": 1, "gpu": torch.cuda.get_device_name(0), "torch": torch.__version__, "rows": rows,
                        "skipped": skipped}, f, indent=1)
 
+    def measure_adamw():
+        for case, sizes, dtype in ADAMW:
+            for impl, step in adamw_functions(case, sizes, dtype):
+                if time.time() - begin > options.seconds:
+                    skipped.append(f"adamw {case} {impl}: out of time")
+                    continue
+                try:
+                    times = time_graph(12, lambda i: step())
+                except Exception as e:  # noqa: BLE001
+                    skipped.append(f"adamw {case} {impl}: {type(e).__name__} {str(e)[:200]}")
+                    continue
+                bytes_moved = 28 * sum(sizes)
+                rows.append({"op": "adamw", "case": case, "impl": impl, "dtype": "f32", "bytes": bytes_moved, "ms": times,
+                             "gbs": bytes_moved / times["p50"] / 1e6, "regime": "graph, rotating inputs"})
+                print(f"adamw          {case:<28} {impl:<22} {1000 * times['p50']:9.2f} us {rows[-1]['gbs']:7.0f} GB/s", flush=True)
+            torch.cuda.empty_cache()
+        write()
+
+    if not options.op or "adamw" in options.op:
+        measure_adamw()
     for mode in ("torch_compile", "liger", "torch", "torch_compile_autotune"):
         for op, suffix, function, make, per_element in CASES:
             if options.op and op not in options.op:
@@ -213,6 +277,10 @@ def main():
             shapes = [(s, False) for s in LARGE] + ([(WIDE, False)] if op in ("rms_norm", "quantize_rows", "layer_norm") else [])
             if suffix in ("", "/residual", "/codes"):
                 shapes.append((SMALL, True))
+            if op == "bias_gelu" and suffix == "" and mode in ("torch", "torch_compile"):
+                for shape in SEEDS:
+                    measure(op, suffix, shape, mode, compiled(function, mode) if mode != "torch" else function, make, per_element,
+                            case=f"{shape[0]}x{shape[1]}/seeds")
             for shape, dependent in shapes:
                 if mode == "torch":
                     measure(op, suffix, shape, mode, eager.get((op, suffix), function), make, per_element, dependent)
