@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
+#include <numeric>
 
 #include "core/thread_pool.h"
 #include "formats/in_quotes.h"
@@ -32,7 +34,12 @@ void widen_as(const void* from, float* to, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = to_float(static_cast<const From*>(from)[i]);
 }
 
-void widen(DType type, const void* from, float* to, int64_t count) {
+bool is_q8_0(const TensorInfo& tensor) { return tensor.dtype_name == kQ8_0; }
+
+// Elements of a float or Q8_0 tensor in f32.
+void widen(const TensorInfo& tensor, const void* from, float* to, int64_t count) {
+  if (is_q8_0(tensor)) return dequantize_q8_0(from, to, count);
+  const DType type = *tensor.dtype;
   if (type == DType::f32) return widen_as<float>(from, to, count);
   if (type == DType::f16) return widen_as<F16>(from, to, count);
   widen_as<BF16>(from, to, count);
@@ -52,6 +59,7 @@ struct WeightLoader::Source {
   const TensorInfo* scale = nullptr;   // of an INT8 weight: [rows, 1], [rows], [1] or []
   const TensorInfo* bias = nullptr;    // [rows]
   int64_t rows = 0;
+  Buffer turned;  // [rows, in_features] in the file's type: of a transposed weight, which is read at once
   DType dtype() const { return *weight->dtype; }
 };
 
@@ -60,7 +68,7 @@ WeightLoader::WeightLoader(TensorFolder files, QuantizationConfig quantization, 
 
 WeightLoader WeightLoader::open(const fs::path& path, const Context& ctx) {
   TensorFolder files = TensorFolder::open(path);
-  const ConfigObject config = ConfigObject::read(files.folder() / "config.json");
+  const ConfigObject config = read_model_config(path);
   return WeightLoader(std::move(files), read_quantization_config(config), ctx);
 }
 
@@ -76,7 +84,7 @@ LinearWeight WeightLoader::load_linear(const LinearRequest& request, Storage sto
   result.has_bias = request.bias;
   std::vector<Source> sources;
   for (const LinearPart& part : request.parts) {
-    sources.push_back(find_source(part, request.in_features));
+    sources.push_back(find_source(part, request.in_features, request.transposed));
     if (request.bias) sources.back().bias = &take(part.module + ".bias", {part.rows});
     result.out_features += part.rows;
   }
@@ -116,59 +124,87 @@ FloatVector WeightLoader::load_vector(const std::string& tensor, int64_t size) {
   return result;
 }
 
+void WeightLoader::fail_at(const TensorInfo& tensor, const std::string& problem) const {
+  throw Error(ErrorKind::bad_model, fmt::format("{}: tensor {} is {}, {}", files_.path_of(tensor).string(),
+                                                in_quotes(tensor.name), tensor.describe(), problem));
+}
+
 const TensorInfo& WeightLoader::take(const std::string& name, const std::vector<int64_t>& shape) {
   const TensorInfo& tensor = files_.at(name);
   const auto fail = [&](const std::string& problem) {
-    throw Error(ErrorKind::bad_model, fmt::format("{}: tensor {} {}", files_.file_of(tensor).path().string(),
+    throw Error(ErrorKind::bad_model, fmt::format("{}: tensor {} {}", files_.path_of(tensor).string(),
                                                   in_quotes(name), problem));
   };
   if (tensor.shape != shape)
     fail(fmt::format("is {}, by config.json it should be [{}]", tensor.describe(), fmt::join(shape, ", ")));
-  if (!tensor.dtype || !(is_weight_float(tensor.dtype) || tensor.dtype == DType::i8))
+  if (!is_weight_float(tensor.dtype) && tensor.dtype != DType::i8 && !is_q8_0(tensor))
     fail(fmt::format("is {}: octavo reads weights of F32, F16, BF16 and I8", tensor.describe()));
   used_.insert(name);
   return tensor;
 }
 
-WeightLoader::Source WeightLoader::find_source(const LinearPart& part, int64_t in_features) {
+WeightLoader::Source WeightLoader::find_source(const LinearPart& part, int64_t in_features, bool transposed) {
   Source source;
   source.rows = part.rows;
-  source.weight = &take(part.module + ".weight", {part.rows, in_features});
+  source.weight = transposed ? &take(part.module + ".weight", {in_features, part.rows})
+                             : &take(part.module + ".weight", {part.rows, in_features});
+  if (transposed) source.turned = read_transposed(*source.weight);
   if (source.dtype() != DType::i8) return source;
 
-  const auto fail = [&](const std::string& problem) {
-    throw Error(ErrorKind::bad_model,
-                fmt::format("{}: tensor {} is {}, {}", files_.file_of(*source.weight).path().string(),
-                            in_quotes(source.weight->name), source.weight->describe(), problem));
-  };
-  if (!quantization_.present) fail("but config.json has no quantization_config");
-  if (quantization_.ignores(part.module))
-    fail("but quantization_config.ignore lists " + in_quotes(part.module));
-  const std::string scale_name = part.module + ".weight_scale";
-  if (!has(scale_name)) fail("but there is no " + in_quotes(scale_name));
-  const std::vector<int64_t>& shape = files_.at(scale_name).shape;
-  const bool one = shape.empty() || shape == std::vector<int64_t>{1} || shape == std::vector<int64_t>{1, 1};
-  const bool known = one || shape == std::vector<int64_t>{part.rows};
-  source.scale = &take(scale_name, known ? shape : std::vector<int64_t>{part.rows, 1});
-  if (has(part.module + ".weight_zero_point")) fail("and has zero points, which octavo does not support");
+  const auto fail = [&](const std::string& problem) { fail_at(*source.weight, problem); };
+  if (!quantization_.present()) fail("but config.json has no quantization_config");
+  if (quantization_.ignores(part.module)) fail("but quantization_config lists " + in_quotes(part.module) + " as not quantised");
+  quantization_.layout == QuantizationConfig::Layout::bitsandbytes ? find_bitsandbytes_scale(part.module, source)
+                                                                   : find_compressed_scale(part.module, source);
   return source;
 }
 
+void WeightLoader::find_compressed_scale(const std::string& module, Source& source) {
+  const std::string name = module + ".weight_scale";
+  if (!has(name)) fail_at(*source.weight, "but there is no " + in_quotes(name));
+  const std::vector<int64_t>& shape = files_.at(name).shape;
+  const bool one = shape.empty() || shape == std::vector<int64_t>{1} || shape == std::vector<int64_t>{1, 1};
+  const bool known = one || shape == std::vector<int64_t>{source.rows};
+  source.scale = &take(name, known ? shape : std::vector<int64_t>{source.rows, 1});
+  if (has(module + ".weight_zero_point"))
+    fail_at(*source.weight, "and has zero points, which octavo does not support");
+  if (quantization_.static_activations) {  // known and not needed, see quantization_config.h
+    ignore(module + ".input_scale");
+    ignore(module + ".input_zero_point");
+  }
+}
+
+void WeightLoader::find_bitsandbytes_scale(const std::string& module, Source& source) {
+  const std::string name = module + ".SCB", format_name = module + ".weight_format";
+  if (!has(name)) fail_at(*source.weight, "but there is no " + in_quotes(name));
+  source.scale = &take(name, {source.rows});
+  source.scale_divisor = 127;
+  if (!has(format_name)) return;
+  const TensorInfo& format = files_.at(format_name);
+  ignore(format_name);
+  if (format.dtype != DType::u8 || format.bytes() != 1)
+    fail_at(format, "expected one U8");
+  uint8_t code = 0;
+  files_.read(format, 0, &code, 1);
+  if (code != 0) fail_at(format, fmt::format("and says {}: octavo reads weights stored row by row (0)", code));
+}
+
 void WeightLoader::load_int8_rows(const Source& source, int64_t first_row, LinearWeight& to) {
-  const int64_t width = to.in_features, pitch = to.pitch();
+  const int64_t width = to.in_features, pitch = to.pitch(), row_bytes = source.row_bytes(),
+                step = std::min(block_rows(row_bytes), source.rows);
   auto* codes = to.elements.as<int8_t>() + first_row * pitch;
   auto* scales = to.scales.as<float>() + first_row;
   auto* sums = to.code_sums.as<int32_t>() + first_row;
-  const int64_t row_bytes = width * size_of(source.dtype()),
-                step = std::min(block_rows(row_bytes), source.rows);
   if (source.scale) std::ranges::copy(read_scales(source), scales);
 
-  const Buffer block(step * row_bytes);
+  const Buffer block(step * row_bytes), floats(source.blocks() ? step * width * 4 : 0);
   for (int64_t row = 0; row < source.rows; row += step) {
     const int64_t rows = std::min(step, source.rows - row);
     read_block(*source.weight, row * row_bytes, block.data(), rows * row_bytes);
     if (!source.scale) {
-      quantize_rows(ctx_, {.x = {block.data(), source.dtype(), {rows, width}},
+      if (source.blocks()) widen(*source.weight, block.data(), floats.as<float>(), rows * width);
+      const void* values = source.blocks() ? floats.data() : block.data();
+      quantize_rows(ctx_, {.x = {values, source.dtype(), {rows, width}},
                            .codes = {codes + row * pitch, DType::i8, {rows, width}, {pitch, 1}},
                            .scale = Tensor::of(scales + row, {rows}),
                            .padded_width = pitch,
@@ -187,10 +223,10 @@ void WeightLoader::load_int8_rows(const Source& source, int64_t first_row, Linea
 }
 
 void WeightLoader::load_float_rows(const Source& source, int64_t first_row, LinearWeight& to) {
-  const int64_t width = to.in_features;
-  const int64_t row_bytes = width * size_of(source.dtype());
+  const int64_t width = to.in_features, row_bytes = source.row_bytes();
   auto* out = to.elements.as<char>() + first_row * width * size_of(to.dtype);
-  if (source.dtype() == to.dtype) return read_block(*source.weight, 0, out, source.rows * row_bytes);
+  if (source.dtype() == to.dtype && !source.blocks())
+    return read_block(*source.weight, 0, out, source.rows * row_bytes);
 
   const std::vector<float> scales = source.scale ? read_scales(source) : std::vector<float>();
   const int64_t step = std::min(block_rows(row_bytes), source.rows);
@@ -200,7 +236,7 @@ void WeightLoader::load_float_rows(const Source& source, int64_t first_row, Line
     const int64_t rows = std::min(step, source.rows - row);
     read_block(*source.weight, row * row_bytes, block.data(), rows * row_bytes);
     if (!source.scale) {
-      widen(source.dtype(), block.data(), values + row * width, rows * width);
+      widen(*source.weight, block.data(), values + row * width, rows * width);
       continue;
     }
     for (int64_t r = 0; r < rows; ++r)
@@ -212,22 +248,22 @@ void WeightLoader::load_float_rows(const Source& source, int64_t first_row, Line
 
 // One scale per row, f32; a scale of the whole tensor is repeated.
 std::vector<float> WeightLoader::read_scales(const Source& source) {
+  const TensorInfo& tensor = *source.scale;
+  std::vector<float> values(tensor.shape.empty() ? 1 : static_cast<size_t>(tensor.shape[0]));
+  read_floats(tensor, values.data());
+  for (size_t i = 0; i < values.size(); ++i)
+    if (!(values[i] >= 0 && values[i] <= std::numeric_limits<float>::max()))
+      fail_at(tensor, fmt::format("and its scale {} is {}: scales are finite and not negative", i, values[i]));
   std::vector<float> scales(static_cast<size_t>(source.rows));
-  const int64_t stored = source.scale->bytes() / size_of(*source.scale->dtype);
-  std::vector<float> values(static_cast<size_t>(stored));
-  read_floats(*source.scale, values.data());
-  for (size_t r = 0; r < scales.size(); ++r) scales[r] = values[stored == 1 ? 0 : r];
+  for (size_t r = 0; r < scales.size(); ++r) scales[r] = values[values.size() == 1 ? 0 : r] / source.scale_divisor;
   return scales;
 }
 
 void WeightLoader::read_floats(const TensorInfo& tensor, float* to) {
-  if (!is_weight_float(tensor.dtype))
-    throw Error(ErrorKind::bad_model, fmt::format("{}: tensor {} is {}, expected F32, F16 or BF16",
-                                                  files_.file_of(tensor).path().string(),
-                                                  in_quotes(tensor.name), tensor.describe()));
+  if (tensor.dtype == DType::i8) fail_at(tensor, "expected F32, F16 or BF16");
   const Buffer stored(tensor.bytes());
   read_block(tensor, 0, stored.data(), tensor.bytes());
-  widen(*tensor.dtype, stored.data(), to, tensor.bytes() / size_of(*tensor.dtype));
+  widen(tensor, stored.data(), to, std::accumulate(tensor.shape.begin(), tensor.shape.end(), int64_t{1}, std::multiplies<>()));
 }
 
 void WeightLoader::read_block(const TensorInfo& tensor, int64_t offset, void* to, int64_t bytes) {

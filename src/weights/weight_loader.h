@@ -1,7 +1,9 @@
 // From a model folder on disk to weights in memory, one tensor at a time: read in row blocks and quantised
-// while reading, so that peak memory is the result plus one block. Reads plain fp32/fp16/bf16 folders and
-// compressed-tensors int-quantized INT8 folders, whichever config.json's quantization_config says. Knows
-// names and shapes only as the caller asks for them; what a model is made of is said in src/model.
+// while reading, so that peak memory is the result plus one block. Reads plain fp32/fp16/bf16 folders, and
+// the INT8 folders of compressed-tensors and bitsandbytes, whichever config.json's quantization_config says;
+// and GGUF files, whose Q8_0 tensors become f32 row by row before anything else (so that Storage::int8 has
+// octavo's one scale per row). Knows names and shapes only as the caller asks for them; what a model is made
+// of is said in src/model.
 //
 //   WeightLoader loader = WeightLoader::open("folder", ctx);
 //   LinearWeight qkv = loader.load_linear({.parts = {{"model.layers.0.self_attn.q_proj", 64}, ...},
@@ -41,16 +43,18 @@ struct LinearRequest {
   int64_t in_features = 0;
   bool bias =
       false;  // true: every part must have a bias; false: one in the file stays unused, and finish() says so
+  bool transposed = false;  // the file holds [in_features, rows], as GPT-2's Conv1D does; floats only
 };
 
 class WeightLoader {
  public:
-  // `path`: a folder with config.json, or a .safetensors file in one. ctx.pool quantises; it must outlive the
+  // `path`: a folder with config.json, a .safetensors file in one, or a .gguf file. ctx.pool quantises; it must outlive the
   // loader.
   static WeightLoader open(const std::filesystem::path& path, const Context& ctx);
 
   // True when config.json has a quantization_config: Linear layers are INT8 in the file.
-  bool file_is_quantized() const { return quantization_.present; }
+  bool file_is_quantized() const { return quantization_.present(); }
+  const QuantizationConfig& quantization() const { return quantization_; }
   const TensorFolder& files() const { return files_; }
   bool has(std::string_view tensor) const { return files_.find(tensor) != nullptr; }
 
@@ -79,8 +83,11 @@ class WeightLoader {
   struct Source;  // one part, found in the files and checked
   WeightLoader(TensorFolder files, QuantizationConfig quantization, const Context& ctx);
 
+  [[noreturn]] void fail_at(const TensorInfo& tensor, const std::string& problem) const;
   const TensorInfo& take(const std::string& name, const std::vector<int64_t>& shape);
-  Source find_source(const LinearPart& part, int64_t in_features);
+  Source find_source(const LinearPart& part, int64_t in_features, bool transposed);
+  void read_rows(const Source& source, int64_t row, int64_t rows, int64_t row_bytes, void* to);
+  Buffer read_transposed(const TensorInfo& tensor);
   void load_int8_rows(const Source& source, int64_t first_row, LinearWeight& to);
   void load_float_rows(const Source& source, int64_t first_row, LinearWeight& to);
   std::vector<float> read_scales(const Source& source);

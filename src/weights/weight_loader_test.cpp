@@ -102,6 +102,26 @@ TEST_F(WeightLoaderTest, FloatsStayAsStored) {
   }
 }
 
+// A weight [3000, 1100] of 4-byte floats is more than one block; the file holds it transposed.
+TEST_F(WeightLoaderTest, TransposedWeightsAreTurned) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const int64_t columns = 3000, rows = 1100;
+    const SampleValues stored = normal(dtype, {columns, rows}, 4);
+    HostTensor turned(dtype, {rows, columns});
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < columns; ++c) turned.set(r * columns + c, stored.get(c * rows + r));
+    write_model(folder, {{"a.weight", stored}});
+    const LinearRequest request{.parts = {{"a", rows}}, .in_features = columns, .transposed = true};
+    expect_quantized(open().load_linear(request, Storage::int8), 0, turned);
+    const LinearWeight floats = open().load_linear(request, Storage::floats);
+    EXPECT_EQ(floats.dtype, dtype);
+    EXPECT_EQ(std::memcmp(floats.w().data(), turned.bytes().data(), turned.bytes().size()), 0);
+  }
+  write_model(folder, {{"a.weight", HostTensor(DType::i8, {3, 2})}}, kInt8Config);
+  const LinearRequest request{.parts = {{"a", 2}}, .in_features = 3, .transposed = true};
+  expect_error(kBad, "stores this weight transposed", [&] { open().load_linear(request, Storage::int8); });
+}
+
 TEST_F(WeightLoaderTest, PartsOfUnequalTypeWiden) {
   const SampleValues a = normal(DType::f16, {1, 3}, 1), b = normal(DType::bf16, {1, 3}, 2);
   write_model(folder, {{"a.weight", a}, {"b.weight", b}});
