@@ -5,6 +5,7 @@
                              budget, has no line in the budget, lacks what a rule requires or has what it forbids; so does a
                              line of the budget whose kernel is gone.
   sass_gate.py --update      writes the figures of the budget; its rules are written by hand
+  sass_gate.py --release [BUILD]   default build/cuda: sm_86 and sm_89 too, which have no budget but must not spill
 """
 import argparse
 import json
@@ -17,25 +18,30 @@ import sass
 ROOT = Path(__file__).resolve().parent.parent
 BUDGET = ROOT / "sass_budget.json"
 ARCHS = ("sm_80", "sm_90a")
+RELEASE_ARCHS = ("sm_86", "sm_89")
 MOST_KERNELS = 40  # instantiations of an op and architecture (design 2)
 SPILL = r"(STL|LDL)\b"
 WIDE_LOAD = r"LDG\S*[.]128"
 
 
-def measure(build: Path) -> dict[str, dict[str, list[sass.Kernel]]]:
+def measure(build: Path, archs: tuple[str, ...]) -> dict[str, dict[str, list[sass.Kernel]]]:
     """architecture -> op -> kernels."""
-    return {arch: {op: sass.kernels_of_op(build, op, arch) for op in sass.objects_of_ops(build)} for arch in ARCHS}
+    return {arch: {op: sass.kernels_of_op(build, op, arch) for op in sass.objects_of_ops(build)} for arch in archs}
 
 
 def rules_for(rules: list[dict], arch: str, op: str, kernel: str) -> list[dict]:
     return [r for r in rules if re.fullmatch(r["op"], op) and re.fullmatch(r["kernel"], kernel) and r.get("arch", arch) == arch]
 
 
-def judge_kernel(where: str, k: sass.Kernel, budget: int | None, rules: list[dict]) -> list[str]:
-    found = []
+def judge_spills(where: str, k: sass.Kernel) -> list[str]:
     spills = k.count(SPILL)
-    if k.stack_bytes or k.local_bytes or spills:
-        found.append(f"{where}: {k.stack_bytes} bytes of stack, {k.local_bytes} of local memory, {spills} spill instructions; must be 0")
+    if not (k.stack_bytes or k.local_bytes or spills):
+        return []
+    return [f"{where}: {k.stack_bytes} bytes of stack, {k.local_bytes} of local memory, {spills} spill instructions; must be 0"]
+
+
+def judge_kernel(where: str, k: sass.Kernel, budget: int | None, rules: list[dict]) -> list[str]:
+    found = judge_spills(where, k)
     if budget is None:
         found.append(f"{where}: {k.registers} registers and no line in sass_budget.json (--update writes one)")
     elif k.registers > budget:
@@ -73,12 +79,15 @@ def updated(measured: dict, budget: dict) -> dict:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("build", type=Path, nargs="?", default=ROOT / "build/cuda-ci")
+    parser.add_argument("build", type=Path, nargs="?")
     parser.add_argument("--update", action="store_true")
+    parser.add_argument("--release", action="store_true")
     parser.add_argument("--table", action="store_true", help="print every kernel's figures")
     options = parser.parse_args()
+    options.build = options.build or ROOT / ("build/cuda" if options.release else "build/cuda-ci")
+    archs = ARCHS + (RELEASE_ARCHS if options.release else ())
     try:
-        measured = measure(options.build.resolve())
+        measured = measure(options.build.resolve(), archs)
     except sass.ToolMissing as e:
         print(f"sass_gate: {e}", file=sys.stderr)
         return 1
@@ -94,11 +103,12 @@ def main() -> int:
     if options.update:
         budget = updated(measured, budget)
         BUDGET.write_text(json.dumps(budget, indent=1) + "\n")
-    findings = judge(measured, budget)
+    findings = judge({arch: measured[arch] for arch in ARCHS}, budget)
+    findings += [finding for arch, op, k in kernels if arch not in ARCHS for finding in judge_spills(f"{arch} {op} {k.name}", k)]
     for finding in findings:
         print(finding, file=sys.stderr)
     most = max(kernels, key=lambda entry: entry[2].registers)
-    print(f"sass_gate: {len(kernels)} kernels of {len(measured[ARCHS[0]])} ops on {' and '.join(ARCHS)}, "
+    print(f"sass_gate: {len(kernels)} kernels of {len(measured[ARCHS[0]])} ops on {', '.join(archs)}, "
           f"{len(findings)} finding(s); most registers: {most[2].registers} ({most[0]} {most[1]} {most[2].name})")
     return 1 if findings else 0
 
