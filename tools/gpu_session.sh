@@ -28,6 +28,7 @@ for part in "${parts[@]}"; do
   echo "== $part"
   case $part in
     verify)
+      limited launch_test 60 "$BUILD/tests/gpu/octavo_launch_test"
       keys=(); [ ! -f "$BUILD/keys.json" ] || keys=(--keys "$BUILD/keys.json")
       TAIL=60 limited verify "${VERIFY_LIMIT:-280}" "$BUILD/tests/gpu/octavo_verify" "${op_options[@]}" "${keys[@]}" \
         --threads "$(nproc)" --out "$OUT/receipts"
