@@ -1,5 +1,6 @@
 #include "gpu/ops_table.h"
 
+#include "gpu/gemm_w8a8_on_gpu.h"
 #include "ops/adamw/adamw_cases.h"
 #include "ops/bias_gelu/bias_gelu_cases.h"
 #include "ops/embedding/embedding_cases.h"
@@ -141,6 +142,7 @@ const std::vector<OpEntry>& all_ops() {
       {"bias_gelu", bias_gelu_on_gpu},
       {"layer_norm", layer_norm_on_gpu},
       {"embedding", embedding_cases},
+      {"gemm_w8a8", gemm_w8a8_on_gpu},
       {"quantize_rows", quantize_rows_on_gpu},
       {"rms_norm", rms_norm_on_gpu},
       {"rope", rope_cases},

@@ -33,6 +33,12 @@ __device__ __forceinline__ void mbarrier_arrive_expect(uint64_t* barrier, uint32
 #endif
 }
 
+__device__ __forceinline__ void mbarrier_arrive(uint64_t* barrier) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+#endif
+}
+
 // Until the phase of this parity has completed.
 __device__ __forceinline__ void mbarrier_wait(uint64_t* barrier, uint32_t parity) {
 #if __CUDA_ARCH__ >= 900

@@ -9,6 +9,9 @@
 #include "core/thread_pool.h"
 #include "ops/gemm_w8a8/gemm_w8a8_ref.h"
 #include "ops/gemm_w8a8/gemm_w8a8_simd.h"
+#if defined(OCTAVO_CUDA)
+#include "ops/gemm_w8a8/gemm_w8a8_cuda.h"
+#endif
 
 namespace octavo {
 namespace {
@@ -82,8 +85,14 @@ bool is_wide(const GemmW8A8Args& a, const DeviceFacts&) {
 #endif
 
 constexpr auto kVariants = std::to_array<Variant<GemmW8A8Args>>({
+#if defined(OCTAVO_CUDA)
+  {"cuda_sm90",   Backend::cuda, Isa::reference, gemm_w8a8_fits_sm90, "sm_90, rows of x and w on 16 bytes",
+   gemm_w8a8_sm90},
+      {"cuda_any", Backend::cuda, Isa::reference, nullptr, "always", gemm_w8a8_any},
+#endif
 #if defined(__x86_64__)
-  {"avx512_vnni", Backend::cpu, Isa::avx512, is_wide, "y is f32 or i32", run_simd<avx512::gemm_w8a8_columns>},
+      {"avx512_vnni", Backend::cpu,      Isa::avx512,
+       is_wide,       "y is f32 or i32", run_simd<avx512::gemm_w8a8_columns>},
       {"avx2", Backend::cpu, Isa::avx2, is_wide, "y is f32 or i32", run_simd<avx2::gemm_w8a8_columns>},
 #endif
       {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},

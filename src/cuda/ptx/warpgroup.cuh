@@ -1,0 +1,43 @@
+// What warpgroups need besides their products (sm_90a): registers moved between them, barriers of some of a block's
+// threads, and 8 x 8 matrices of 16-bit elements from registers to shared memory.
+#pragma once
+#include <cstdint>
+
+#include "cuda/ptx/mbarrier.cuh"
+
+namespace octavo::cuda::ptx {
+
+// Registers of each thread of this warpgroup from here on; kCount is a multiple of 8. Every warp of it comes here.
+template <int kCount>
+__device__ __forceinline__ void give_registers_back() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+#endif
+}
+template <int kCount>
+__device__ __forceinline__ void take_registers() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+#endif
+}
+
+// Barrier `id` (1 to 15; 0 is __syncthreads) of `threads` threads: arrive and wait, or arrive only.
+__device__ __forceinline__ void named_barrier_sync(int id, int threads) {
+  asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+__device__ __forceinline__ void named_barrier_arrive(int id, int threads) {
+  asm volatile("barrier.cta.arrive.aligned %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// Four 8 x 8 matrices: lane 8 i + r gives the address of row r of matrix i; a lane's word i holds row lane / 4, columns
+// 2 (lane % 4) and the next, of matrix i.
+__device__ __forceinline__ void store_matrices(void* row_of_lane, const uint32_t (&words)[4]) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(row_of_lane)),
+      "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
+      : "memory");
+#endif
+}
+
+}  // namespace octavo::cuda::ptx

@@ -1,0 +1,23 @@
+// Tensor maps: what the copy engine of sm_90 (TMA, ptx/tensor_copy.cuh) knows about a matrix in global memory.
+#pragma once
+#include <cuda.h>
+
+#include <cstdint>
+
+namespace octavo::cuda {
+
+// A matrix of bytes whose rows are `pitch` bytes apart.
+struct ByteMatrix {
+  const void* data;
+  int64_t rows, columns, pitch;
+};
+
+// Whether the copy engine takes it: base and pitch multiples of 16 bytes, not empty, sizes within its limits.
+bool tensor_map_takes(const ByteMatrix& matrix);
+
+// Boxes of box_rows (at most 256) x 128 bytes, which arrive in the 128-byte swizzle: 16-byte part p of row r of a box lies
+// in place p ^ (r % 8). Bytes outside the matrix arrive as 0. Throws usage for a matrix that is not taken, no_device
+// without a driver that makes tensor maps.
+CUtensorMap tensor_map_of(const ByteMatrix& matrix, int box_rows);
+
+}  // namespace octavo::cuda

@@ -1,0 +1,16 @@
+// The CUDA side of gemm_w8a8: Hopper (TMA, wgmma), and any layout on any GPU.
+#pragma once
+#include "ops/gemm_w8a8/gemm_w8a8.h"
+#include "ops/gemm_w8a8/gemm_w8a8_tiles.h"
+
+namespace octavo {
+
+// sm_90a: rows of x and w on 16 bytes, K above 0.
+bool gemm_w8a8_fits_sm90(const GemmW8A8Args& args, const DeviceFacts& facts);
+void gemm_w8a8_sm90(const Context& ctx, const GemmW8A8Args& args);
+void gemm_w8a8_with_plan(const Context& ctx, const GemmW8A8Args& args, const Int8Plan& plan);  // for benches
+
+// Any stride and alignment.
+void gemm_w8a8_any(const Context& ctx, const GemmW8A8Args& args);
+
+}  // namespace octavo

@@ -1,0 +1,141 @@
+// The Hopper mainloop of gemm_w8a8: a producer warp fills a ring of stages by TMA, two warpgroups multiply them (wgmma s8).
+//   D[rows][cols] = left[rows][k] * right[cols][k]^T, k in blocks of 128: s32 sums in registers
+// A stage is free when every consumer warp of every block that shares it has read it (empty), and full when the bytes of
+// both operands have arrived, from this block's producer and from its peer's (full).
+#pragma once
+#include "cuda/ptx/cluster.cuh"
+#include "cuda/ptx/grid_dependency.cuh"
+#include "cuda/ptx/tensor_copy.cuh"
+#include "cuda/ptx/warpgroup.cuh"
+#include "cuda/ptx/wgmma_s8.cuh"
+#include "ops/gemm_w8a8/gemm_w8a8_epilogue.cuh"
+#include "ops/gemm_w8a8/gemm_w8a8_tiles.h"
+
+namespace octavo {
+
+namespace ptx = cuda::ptx;
+
+inline constexpr int kGroupThreads = 128, kInt8Threads = 3 * kGroupThreads;  // a producer, two consumers
+inline constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;      // of 168 each at the start
+inline constexpr int kRowBytes = kDepthOfBlock;
+
+// Everything a kernel gets. Maps are of boxes of one operand's tile, or of one sharer's part of it.
+struct Int8Call {
+  CUtensorMap left, right;
+  Int8Output out;
+  TileGrid grid;  // of clusters
+  int k_blocks;
+  int lead;  // Int8Plan::lead
+};
+
+// kRows x kCols of a block; kSharers blocks of a cluster share the left operand (rows) or the right one (cols), each
+// loading its part for all. kInTurn: each consumer has its own tile, else each has half of the rows of one.
+template <int kRows_, int kCols_, int kStages_, int kSharers_, bool kShareLeft_, bool kInTurn_>
+struct Int8Config {
+  static constexpr int kRows = kRows_, kCols = kCols_, kStages = kStages_, kSharers = kSharers_;
+  static constexpr bool kShareLeft = kShareLeft_, kInTurn = kInTurn_;
+  static constexpr int kGroupRows = kInTurn ? kRows : kRows / 2;  // of a consumer
+  static constexpr int kProducts = kGroupRows / 64;               // wgmma instructions down the rows
+  static constexpr int kStageBytes = (kRows + kCols) * kRowBytes;
+  static constexpr int kReaders = (kInTurn ? 4 : 8) * kSharers;  // warps that read a stage
+  static_assert(kGroupRows % 64 == 0 && kProducts * kCols <= 256, "sums fit 128 registers");
+  static_assert(kSharers == 1 || (kShareLeft ? kRows : kCols) / kSharers <= 256);
+};
+
+template <class C>
+struct Int8Stages {
+  alignas(1024) int8_t left[C::kStages][C::kRows * kRowBytes];
+  alignas(1024) int8_t right[C::kStages][C::kCols * kRowBytes];
+  uint64_t full[C::kStages], empty[C::kStages];  // mbarriers
+
+  __device__ __forceinline__ void init() {
+    for (int s = 0; s < C::kStages; ++s)
+      ptx::mbarrier_init(&full[s], 1), ptx::mbarrier_init(&empty[s], C::kReaders);
+  }
+};
+
+// A place in the ring and the parity of its current use.
+template <class C>
+struct Slot {
+  int stage = 0;
+  uint32_t phase = 0;
+
+  __device__ __forceinline__ void next() {
+    if (++stage == C::kStages) stage = 0, phase ^= 1;
+  }
+  __device__ __forceinline__ void skip(int blocks) {
+    stage += blocks;
+    phase ^= static_cast<uint32_t>(stage / C::kStages) & 1;
+    stage %= C::kStages;
+  }
+};
+
+// kTile rows of an operand, or this rank's part of them for all sharers.
+template <int kTile, int kSharers>
+__device__ __forceinline__ void load_operand(int8_t* stage, const CUtensorMap* map, int k, int row, int rank,
+                                             uint64_t* full) {
+  if constexpr (kSharers == 1) {
+    ptx::load_box(stage, map, k, row, full);
+  } else {
+    const int part = rank * (kTile / kSharers);
+    ptx::load_box_to_ranks(stage + part * kRowBytes, map, k, row + part, full, (1 << kSharers) - 1);
+  }
+}
+
+// One thread: blocks [k.begin, k.end) of the tile at (row, col) into the ring.
+template <class C>
+__device__ __forceinline__ void produce(Int8Stages<C>& stages, Slot<C>& slot, const Int8Call& call, KRange k,
+                                        int row, int col, int rank) {
+  for (int b = k.begin; b < k.end; ++b, slot.next()) {
+    uint64_t* full = &stages.full[slot.stage];
+    ptx::mbarrier_wait(&stages.empty[slot.stage], slot.phase ^ 1);
+    ptx::mbarrier_arrive_expect(full, C::kStageBytes);
+    load_operand<C::kRows, C::kShareLeft ? C::kSharers : 1>(stages.left[slot.stage], &call.left,
+                                                            b * kDepthOfBlock, row, rank, full);
+    load_operand<C::kCols, C::kShareLeft ? 1 : C::kSharers>(stages.right[slot.stage], &call.right,
+                                                            b * kDepthOfBlock, col, rank, full);
+  }
+}
+
+// A consumer warp has read the stage: tell the producers of all blocks that fill it.
+template <class C>
+__device__ __forceinline__ void release(Int8Stages<C>& stages, int stage) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  if constexpr (C::kSharers == 1) {
+    if (lane == 0) ptx::mbarrier_arrive(&stages.empty[stage]);
+  } else {
+    if (lane < C::kSharers) ptx::mbarrier_arrive_at(&stages.empty[stage], static_cast<uint32_t>(lane));
+  }
+}
+
+// A warpgroup: acc = the sums over `blocks` (at least one) blocks of k for rows from first_row of the tile on.
+// `issued(b)` is called when the products of block b are on their way.
+template <class C, class Issued>
+__device__ __forceinline__ void multiply(Int8Stages<C>& stages, Slot<C>& slot, int blocks, int first_row,
+                                         int32_t (&acc)[C::kProducts][C::kCols / 2], Issued&& issued) {
+  int previous = 0;
+  for (int b = 0; b < blocks; ++b) {
+    ptx::mbarrier_wait(&stages.full[slot.stage], slot.phase);
+    const uint64_t left =
+        ptx::tile_descriptor(ptx::shared_address(stages.left[slot.stage]) + first_row * kRowBytes);
+    const uint64_t right = ptx::tile_descriptor(ptx::shared_address(stages.right[slot.stage]));
+    ptx::wgmma_begin();
+#pragma unroll
+    for (int k = 0; k < kDepthOfBlock; k += 32)
+#pragma unroll
+      for (int i = 0; i < C::kProducts; ++i)
+        ptx::wgmma_s8(acc[i], ptx::advance(left, k + i * 64 * kRowBytes), ptx::advance(right, k), b | k);
+    ptx::wgmma_commit();
+    issued(b);
+    ptx::wgmma_wait<1>();
+    if (b > 0) release(stages, previous);
+    previous = slot.stage;
+    slot.next();
+  }
+  ptx::wgmma_wait<0>();
+#pragma unroll
+  for (int i = 0; i < C::kProducts; ++i) ptx::keep(acc[i]);
+  release(stages, previous);
+}
+
+}  // namespace octavo

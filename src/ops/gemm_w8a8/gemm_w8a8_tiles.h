@@ -1,0 +1,77 @@
+// Which tile, which split and which order the Hopper kernels of gemm_w8a8 use: pure functions, tested without a GPU.
+// Integer sums do not depend on any of it, so the choice never changes a bit of y.
+#pragma once
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace octavo {
+
+inline constexpr int kDepthOfBlock = 128;  // k of one stage: a row of the 128-byte swizzle
+
+// The kernels: tile of tokens x features, blocks of a cluster, and what they share.
+enum class Int8Tile : uint8_t {
+  m128_n256,          // two blocks share the weights; both warpgroups work on one tile, one two steps ahead
+  m256_n128,          // two blocks share the activations
+  m128_n128_in_turn,  // two blocks share the weights; a warpgroup stores while the other multiplies
+  few16,              // weights as the left operand: 128 features x 16 tokens, k split over the cluster
+  few32,
+  few64,
+  few128,
+};
+inline constexpr int kInt8Tiles = 7;
+
+struct Int8TileShape {
+  int m, n;      // tokens, features
+  int cluster;   // blocks that share an operand; 1 for few*, whose cluster splits k
+  bool share_w;  // else x
+  const char* name;
+};
+constexpr Int8TileShape shape_of(Int8Tile tile) {
+  constexpr Int8TileShape shapes[kInt8Tiles] = {
+      {128, 256, 2, true, "128x256x128"},  {256, 128, 2, false, "256x128x128"},
+      {128, 128, 2, true, "128x128x128"},  {16, 128, 1, true, "16x128x128"},
+      {32, 128, 1, true, "32x128x128"},    {64, 128, 1, true, "64x128x128"},
+      {128, 128, 1, true, "128x128x128/k"}};
+  return shapes[static_cast<int>(tile)];
+}
+constexpr bool is_few(Int8Tile tile) { return tile >= Int8Tile::few16; }
+
+struct Int8Plan {
+  Int8Tile tile = Int8Tile::m128_n256;
+  int split = 1;  // of k over the blocks of a cluster; few* only
+  int group = 8;  // clusters along M that walk together along N
+  int lead =
+      2;  // blocks of k by which one warpgroup runs ahead of the other, so that they do not store at the same time
+};
+
+// The plan for M tokens, N features and `k_blocks` blocks of k on `cores` multiprocessors.
+Int8Plan plan_int8(int64_t m, int64_t n, int64_t k_blocks, int cores);
+
+// The part of k that block `rank` of `split` takes: blocks [begin, end).
+struct KRange {
+  int begin, end;
+};
+OCTAVO_HD constexpr KRange k_range(int k_blocks, int split, int rank) {
+  return {static_cast<int>(int64_t{k_blocks} * rank / split),
+          static_cast<int>(int64_t{k_blocks} * (rank + 1) / split)};
+}
+
+// Tiles of clusters in the order in which they are worked on: `group` rows at a time, down the rows first, so that the
+// blocks at work at one time cover a compact part of both operands and L2 serves them.
+struct TileGrid {
+  int rows, columns, group;
+
+  OCTAVO_HD constexpr int count() const { return rows * columns; }
+};
+struct TilePlace {
+  int row, column;
+};
+OCTAVO_HD constexpr TilePlace place_of(const TileGrid& grid, int index) {
+  const int per_group = grid.group * grid.columns;
+  const int first = index / per_group * grid.group, at = index % per_group;
+  const int height = grid.rows - first < grid.group ? grid.rows - first : grid.group;
+  return {first + at % height, at / height};
+}
+
+}  // namespace octavo

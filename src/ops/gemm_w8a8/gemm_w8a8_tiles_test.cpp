@@ -1,0 +1,91 @@
+// The pure parts of the Hopper kernels: no GPU needed.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "ops/gemm_w8a8/gemm_w8a8_tiles.h"
+
+namespace octavo {
+namespace {
+
+TEST(Int8Tiles, OrderVisitsEveryTileOnce) {
+  for (const int rows : {1, 2, 7, 8, 9, 33})
+    for (const int columns : {1, 5, 16, 112})
+      for (const int group : {1, 3, 8, 64}) {
+        const TileGrid grid{rows, columns, group};
+        std::set<std::pair<int, int>> seen;
+        for (int i = 0; i < grid.count(); ++i) {
+          const TilePlace at = place_of(grid, i);
+          ASSERT_TRUE(at.row >= 0 && at.row < rows && at.column >= 0 && at.column < columns)
+              << rows << " x " << columns << ", group " << group << ", tile " << i;
+          seen.insert({at.row, at.column});
+        }
+        ASSERT_EQ(static_cast<int>(seen.size()), rows * columns);
+      }
+}
+
+// 66 clusters at work on 32 x 112 tiles touch at most 8 rows and 10 columns: a compact part of both operands.
+TEST(Int8Tiles, OrderIsCompact) {
+  const TileGrid grid{32, 112, 8};
+  for (int first = 0; first + 66 <= grid.count(); first += 66) {
+    std::set<int> rows, columns;
+    for (int i = first; i < first + 66; ++i)
+      rows.insert(place_of(grid, i).row), columns.insert(place_of(grid, i).column);
+    if (place_of(grid, first).row / 8 != place_of(grid, first + 65).row / 8) continue;  // between two groups
+    EXPECT_LE(rows.size() * columns.size(), 8u * 10u);
+  }
+}
+
+TEST(Int8Tiles, RanksCoverK) {
+  for (const int blocks : {1, 2, 3, 7, 8, 32, 112, 1024})
+    for (const int split : {1, 2, 4, 8}) {
+      int next = 0;
+      for (int rank = 0; rank < split; ++rank) {
+        const KRange k = k_range(blocks, split, rank);
+        EXPECT_EQ(k.begin, next);
+        EXPECT_GE(k.end, k.begin);
+        EXPECT_TRUE(split > blocks || k.end > k.begin) << "every rank has work";
+        next = k.end;
+      }
+      EXPECT_EQ(next, blocks);
+    }
+}
+
+TEST(Int8Plan, FewTokensSplitKToFillTheGpu) {
+  for (const int64_t m : {1, 16, 17, 32, 33, 64, 65, 128}) {
+    const Int8Plan plan = plan_int8(m, 4096, 32, 132);
+    EXPECT_TRUE(is_few(plan.tile)) << m;
+    EXPECT_GE(shape_of(plan.tile).m, m);
+    EXPECT_EQ(plan.split, 4) << m;
+  }
+  EXPECT_EQ(plan_int8(1, 1, 1, 132).split, 1) << "one block of k cannot be split";
+  EXPECT_LE(plan_int8(1, 128, 3, 132).split, 3);
+}
+
+TEST(Int8Plan, ManyTokensTakeLargeTiles) {
+  for (const int64_t m : {1024, 2048, 4096, 8192})
+    for (const auto& [n, blocks] :
+         {std::pair<int64_t, int64_t>{4096, 32}, {28672, 32}, {4096, 112}, {8192, 64}}) {
+      const Int8Plan plan = plan_int8(m, n, blocks, 132);
+      EXPECT_FALSE(is_few(plan.tile));
+      EXPECT_EQ(plan.split, 1);
+    }
+}
+
+// Whatever the shape and the GPU, the plan can run: no cluster larger than the GPU, no rank without k.
+TEST(Int8Plan, AlwaysRuns) {
+  for (int64_t m = 1; m < 3000; m = m * 5 / 4 + 1)
+    for (int64_t n = 1; n < 60000; n = n * 3 + 1)
+      for (const int64_t blocks : {1, 2, 5, 32, 1024})
+        for (const int cores : {8, 78, 114, 132}) {
+          const Int8Plan plan = plan_int8(m, n, blocks, cores);
+          const int cluster = is_few(plan.tile) ? plan.split : shape_of(plan.tile).cluster;
+          ASSERT_LE(cluster, cores);
+          ASSERT_LE(plan.split, blocks);
+          ASSERT_TRUE(plan.split == 1 || is_few(plan.tile));
+          ASSERT_GE(plan.group, 1);
+        }
+}
+
+}  // namespace
+}  // namespace octavo
