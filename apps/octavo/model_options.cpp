@@ -6,7 +6,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "formats/gguf.h"
 #include "terminal.h"
+#include "weights/weight_loader.h"
 
 namespace octavo::app {
 namespace {
@@ -55,7 +57,7 @@ fs::path cached_model(const std::string& name) {
 
 std::string find_model(const std::string& name) {
   if (name.empty()) return built_in_model();
-  if (fs::is_directory(name)) return name;
+  if (fs::is_directory(name) || (fs::is_regular_file(name) && is_gguf(name))) return name;
   if (fs::is_regular_file(name) && fs::path(name).extension() == ".safetensors") {
     const std::string folder = fs::path(name).parent_path().string();
     return folder.empty() ? "." : folder;
@@ -65,7 +67,7 @@ std::string find_model(const std::string& name) {
   if (repository && fs::exists(cached_model(name) / "config.json")) return cached_model(name).string();
   throw Error(ErrorKind::bad_model,
               fmt::format("-m {}: no such folder{}; give a Hugging Face folder with config.json, "
-                          "tokenizer.json and *.safetensors",
+                          "tokenizer.json and *.safetensors, or a .gguf file",
                           name,
                           repository ? fmt::format(", and the Hugging Face cache has no {}",
                                                    cached_model(name).parent_path().string())
@@ -73,8 +75,11 @@ std::string find_model(const std::string& name) {
 }
 
 void add_model_options(CLI::App& app, ModelOptions& o) {
-  app.add_option("-m,--model,--model-path", o.model,
-                 "model: Hugging Face folder, or org/name in the Hugging Face cache (default: built-in)");
+  app.add_option(
+      "-m,--model,--model-path", o.model,
+      "model: Hugging Face folder, .gguf file, or org/name in the Hugging Face cache (default: built-in)");
+  app.add_option("--tokenizer", o.tokenizer,
+                 "folder or file to take the tokenizer from (default: the model's own)");
   app.add_option("--quantization", o.quantization,
                  "auto (w8a8 for the prompt, w8a16 for generation) | w8a8 | w8a16 | none")
       ->capture_default_str();
@@ -113,6 +118,7 @@ EngineOptions ModelOptions::engine_options() const {
   e.threads = static_cast<int>(at_least("-t", threads, 0));
   if (threads > 1024) throw Error(ErrorKind::usage, fmt::format("-t {}: at most 1024", threads));
   e.isa = parse_isa(isa);
+  e.tokenizer = tokenizer;
   if (!memory_budget.empty()) e.memory_budget = parse_bytes(memory_budget);
   return e;
 }
@@ -123,6 +129,7 @@ Engine load_engine(const ModelOptions& options) {
   Engine engine = Engine::load(options.folder(), options.engine_options(),
                                [](int64_t done, int64_t total) { show_progress("loading", done, total); });
   clear_progress();
+  for (const std::string& note : checkpoint_notes(options.folder())) fmt::print(stderr, "note: {}\n", note);
   return engine;
 }
 

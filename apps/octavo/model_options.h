@@ -8,7 +8,8 @@
 namespace octavo::app {
 
 struct ModelOptions {
-  std::string model;  // folder or org/name; empty: the built-in model
+  std::string model;      // folder, .gguf file or org/name; empty: the built-in model
+  std::string tokenizer;  // folder to take the tokenizer from; empty: the model's own
   std::string quantization = "auto", kv_dtype = "auto", isa = "auto", memory_budget;
   int64_t context = 0, prefill_chunk = 256;
   int threads = 0;
@@ -19,7 +20,7 @@ struct ModelOptions {
 
 void add_model_options(CLI::App& app, ModelOptions& options);
 
-// A folder as given, org/name in the Hugging Face cache, or the built-in model for an empty name.
+// A folder or .gguf file as given, org/name in the Hugging Face cache, or the built-in model for an empty name.
 std::string find_model(const std::string& name);
 
 // Loads with a progress bar.

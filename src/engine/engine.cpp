@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "engine/stop_strings.h"
+#include "tokenizer/gguf_tokenizer.h"
 
 namespace octavo {
 namespace {
@@ -52,6 +53,11 @@ StreamDecoder decoder_after(const Tokenizer& tokenizer, std::span<const int32_t>
 }
 
 }  // namespace
+
+Tokenizer load_tokenizer(const std::string& model, const std::string& instead) {
+  const std::string& path = instead.empty() ? model : instead;
+  return is_gguf(path) ? load_gguf_tokenizer(GgufFile::open(path)) : Tokenizer::load(path);
+}
 
 const char* name_of(FinishReason r) {
   switch (r) {
@@ -104,14 +110,14 @@ Engine::Engine(LlamaModel model, const EngineOptions& options) : model_(std::mov
 }
 
 Engine Engine::load(const std::string& folder, const EngineOptions& options, const Progress& progress) {
-  if (!std::filesystem::is_directory(folder))
+  if (!std::filesystem::is_directory(folder) && !is_gguf(folder))
     throw Error(ErrorKind::bad_model,
                 fmt::format("{}: no such model folder; give a Hugging Face folder with config.json and "
-                            "*.safetensors",
+                            "*.safetensors, or a .gguf file",
                             folder));
   const ModelConfig config = ModelConfig::load(folder);
   choose_context(config, options);  // refuses what does not fit before anything is read
-  Tokenizer tokenizer = Tokenizer::load(folder);
+  Tokenizer tokenizer = load_tokenizer(folder, options.tokenizer);
   if (tokenizer.vocab_size() > config.vocab)
     throw Error(ErrorKind::bad_model,
                 fmt::format("{}: the tokenizer has {} tokens, the embedding only {} rows (config.json: "

@@ -26,6 +26,7 @@ struct EngineOptions {
   int64_t logit_rows = 1;         // rows of logits a forward call may be asked for (eval wants more than one)
   int threads = 0;                // 0: one per core
   Isa isa = best_isa();
+  std::string tokenizer;      // folder or file to take the tokenizer from; empty: the model's own
   int64_t memory_budget = 0;  // bytes of the plan's total; 0: no limit. The context shrinks to fit; less than
                               // kLeastContext tokens left is Error(out_of_memory) with the table's total
 
@@ -62,10 +63,14 @@ struct Generation {
   Timings timings;
 };
 
+// A model's tokenizer: of a folder, a tokenizer.json or a .gguf file; `instead`, when given, in its place.
+Tokenizer load_tokenizer(const std::string& model, const std::string& instead = {});
+
 class Engine {
  public:
   using Progress = LlamaModel::Progress;
-  // Throws Error: bad_model, out_of_memory (budget), no_device (isa), usage.
+  // `folder`: a Hugging Face folder or a .gguf file. Throws Error: bad_model, out_of_memory (budget), no_device (isa),
+  // usage.
   static Engine load(const std::string& folder, const EngineOptions& options, const Progress& progress = {});
   // Around a model that is already in memory; no tokenizer, so only feed() works.
   Engine(LlamaModel model, const EngineOptions& options);

@@ -135,7 +135,11 @@ ConfigObject ConfigObject::read(const std::filesystem::path& path, const JsonLim
 }
 
 ConfigObject ConfigObject::parse(std::string_view text, const std::string& name, const JsonLimits& limits) {
-  auto value = std::make_shared<const Json>(parse_json(text, name, limits));
+  return of(parse_json(text, name, limits), name);
+}
+
+ConfigObject ConfigObject::of(Json json, const std::string& name) {
+  auto value = std::make_shared<const Json>(std::move(json));
   if (!value->is_object())
     throw Error(ErrorKind::bad_model,
                 fmt::format("{}: holds {}, expected a JSON object", name, shown(*value)));

@@ -34,6 +34,8 @@ class ConfigObject {
  public:
   static ConfigObject read(const std::filesystem::path& path, const JsonLimits& limits = {});
   static ConfigObject parse(std::string_view text, const std::string& name, const JsonLimits& limits = {});
+  // Around values that the reader of another format made; `name` is what messages call the file.
+  static ConfigObject of(nlohmann::json value, const std::string& name);
 
   static constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 

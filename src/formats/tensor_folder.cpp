@@ -53,7 +53,7 @@ TensorFolder TensorFolder::open(const fs::path& path) {
   if (!fs::is_directory(path, ignored)) {
     result.folder_ = path.has_parent_path() ? path.parent_path() : fs::path(".");
     result.main_file_ = path;
-    result.add_file(SafetensorsFile::open(path));
+    is_gguf(path) ? result.open_gguf(path) : result.add_file(SafetensorsFile::open(path));
     return result;
   }
   result.folder_ = path;
@@ -97,6 +97,12 @@ void TensorFolder::open_shards(const fs::path& index) {
                               files_[place.file].path().filename().string()));
 }
 
+void TensorFolder::open_gguf(const fs::path& path) {
+  gguf_ = std::make_unique<GgufFile>(GgufFile::open(path));
+  gguf_tensors_ = gguf_model_tensors(*gguf_);
+  for (size_t i = 0; i < gguf_tensors_.size(); ++i) places_.emplace(gguf_tensors_[i].info.name, Place{0, i});
+}
+
 void TensorFolder::add_file(SafetensorsFile file) {
   files_.push_back(std::move(file));
   const SafetensorsFile& added = files_.back();
@@ -111,7 +117,9 @@ void TensorFolder::add_file(SafetensorsFile file) {
 
 const TensorInfo* TensorFolder::find(std::string_view name) const {
   const auto it = places_.find(std::string(name));
-  return it == places_.end() ? nullptr : &files_[it->second.file].tensors()[it->second.tensor];
+  if (it == places_.end()) return nullptr;
+  const auto [file, tensor] = it->second;
+  return gguf_ ? &gguf_tensors_[tensor].info : &files_[file].tensors()[tensor];
 }
 
 const TensorInfo& TensorFolder::at(std::string_view name) const {
@@ -126,6 +134,7 @@ const TensorInfo& TensorFolder::at(std::string_view name) const {
 
 std::vector<const TensorInfo*> TensorFolder::tensors() const {
   std::vector<const TensorInfo*> all;
+  for (const GgufTensor& tensor : gguf_tensors_) all.push_back(&tensor.info);
   for (const SafetensorsFile& file : files_)
     for (const TensorInfo& tensor : file.tensors()) all.push_back(&tensor);
   return all;
@@ -137,12 +146,30 @@ int64_t TensorFolder::total_bytes() const {
   return sum;
 }
 
-const SafetensorsFile& TensorFolder::file_of(const TensorInfo& tensor) const {
-  return files_[places_.at(tensor.name).file];
+const fs::path& TensorFolder::path_of(const TensorInfo& tensor) const {
+  return gguf_ ? gguf_->path() : files_[places_.at(tensor.name).file].path();
+}
+
+bool TensorFolder::reads_from(const fs::path& file) const {
+  return (gguf_ && gguf_->same_file(file)) ||
+         std::any_of(files_.begin(), files_.end(),
+                     [&](const SafetensorsFile& f) { return f.same_file(file); });
 }
 
 void TensorFolder::read(const TensorInfo& tensor, int64_t offset, void* to, int64_t bytes) const {
-  file_of(tensor).read(tensor, offset, to, bytes);
+  const Place place = places_.at(tensor.name);
+  if (!gguf_) return files_[place.file].read(tensor, offset, to, bytes);
+  const int64_t head_rows = gguf_tensors_[place.tensor].head_rows;
+  if (head_rows == 0) return gguf_->read(tensor, offset, to, bytes);
+  const int64_t row_bytes = tensor.bytes() / tensor.shape[0];
+  for (int64_t done = 0; done < bytes;) {  // row by row, each from where the file has it
+    const int64_t row = (offset + done) / row_bytes, in_row = (offset + done) % row_bytes;
+    const int64_t head = row / head_rows, j = row % head_rows / (head_rows / 2), i = row % (head_rows / 2);
+    const int64_t n = std::min(bytes - done, row_bytes - in_row);
+    gguf_->read(tensor, (head * head_rows + 2 * i + j) * row_bytes + in_row, static_cast<char*>(to) + done,
+                n);
+    done += n;
+  }
 }
 
 }  // namespace octavo

@@ -65,7 +65,7 @@ TEST(TensorFolder, ShardsAreOneNamespace) {
   char data[5] = {};
   tensors.read(tensors.at("c"), data);
   EXPECT_STREQ(data, "cccc");
-  EXPECT_EQ(tensors.file_of(tensors.at("c")).path(), folder / "s2.safetensors");
+  EXPECT_EQ(tensors.path_of(tensors.at("c")), folder / "s2.safetensors");
   EXPECT_EQ(tensors.find("d"), nullptr);
   expect_error(kBad, "has no tensor \"cx\"; the nearest name is \"c\"", [&] { tensors.at("cx"); });
 }

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <numbers>
 
+#include "formats/gguf_model.h"
 #include "formats/json_file.h"
 
 namespace octavo {
@@ -66,7 +67,7 @@ const std::vector<std::string>& ModelConfig::known_architectures() {
 }
 
 ModelConfig ModelConfig::load(const std::string& folder) {
-  const ConfigObject config = ConfigObject::read(std::filesystem::path(folder) / "config.json");
+  const ConfigObject config = read_model_config(folder);
   ModelConfig c;
   c.architecture = read_architecture(config);
   c.dtype = config.string_or("dtype", config.string_or("torch_dtype", "float32"));

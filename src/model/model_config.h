@@ -37,7 +37,7 @@ struct ModelConfig {
   int64_t kv_width() const { return kv_heads * head_dim; }
   int64_t parameters() const;  // tied weights counted once
 
-  // Reads <folder>/config.json. Throws Error(bad_model) that names file, key and value; an architecture that
+  // Reads <folder>/config.json, or what a .gguf file has in its place. Throws Error(bad_model) that names file, key and value; an architecture that
   // octavo does not know is named, with the list of known ones.
   static ModelConfig load(const std::string& folder);
   static const std::vector<std::string>& known_architectures();

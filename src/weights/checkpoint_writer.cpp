@@ -47,12 +47,12 @@ std::vector<Step> plan_steps(const TensorFolder& files, const CheckpointOptions&
   for (const TensorInfo* t : files.tensors()) {
     const bool quantized = is_quantizable(*t, options);
     if (quantized && t->shape[1] > kMaxInt8K)
-      fail(ErrorKind::bad_model, files.file_of(*t).path(),
+      fail(ErrorKind::bad_model, files.path_of(*t),
            fmt::format(
                "tensor {} has {} input features, INT8 products allow {}; add it to the ignored modules",
                in_quotes(t->name), t->shape[1], kMaxInt8K));
     if (quantized && files.find(t->name + "_scale"))
-      fail(ErrorKind::bad_model, files.file_of(*t).path(),
+      fail(ErrorKind::bad_model, files.path_of(*t),
            fmt::format("tensor {} has a scale already", in_quotes(t->name)));
     steps.push_back({t, quantized, quantized ? t->shape[0] * (t->shape[1] + 4) : t->bytes()});
   }
@@ -194,10 +194,8 @@ void check_target(const TensorFolder& files, const fs::path& to, bool force) {
     fail(ErrorKind::usage, to,
          "is not empty; choose another folder or pass --force to replace the model in it");
   for (const auto& entry : fs::directory_iterator(to))
-    for (const SafetensorsFile& file : files.files())
-      if (file.same_file(entry.path()))
-        fail(ErrorKind::usage, entry.path(),
-             "is the input file " + in_quotes(file.path().string()) + "; write to another folder");
+    if (files.reads_from(entry.path()))
+      fail(ErrorKind::usage, entry.path(), "is the input file itself; write to another folder");
 }
 
 std::string index_of(const std::vector<std::vector<Step>>& shards, int64_t total) {
@@ -291,7 +289,7 @@ CheckpointSummary write_int8_checkpoint(const fs::path& from, const fs::path& to
   const fs::path to = without_trailing_slash(to_path);
   const TensorFolder files = TensorFolder::open(from);
   const ConfigObject config = ConfigObject::read(files.folder() / "config.json");
-  if (read_quantization_config(config).present)
+  if (read_quantization_config(config).present())
     config.fail("quantization_config", "none: the model is quantised already");
   const std::vector<Step> steps = plan_steps(files, options);
   if (std::none_of(steps.begin(), steps.end(), [](const Step& s) { return s.quantized; }))

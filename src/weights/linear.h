@@ -2,6 +2,7 @@
 // and float vectors. They own their memory and hand out views; movable, not copyable.
 #pragma once
 #include <cstdint>
+#include <string>
 
 #include "core/buffer.h"
 #include "core/tensor.h"
@@ -26,6 +27,8 @@ struct LinearWeight {
   Buffer code_sums;          // int8 only: i32 [N], sum of the codes of a row (VNNI products need it)
   Buffer bias_values;        // f32 [N]; meaningful when has_bias
   bool has_bias = false;
+  std::string
+      name;  // of the file's layers, joined with '+': "model.layers.0.mlp.gate_proj+model.layers.0.mlp.up_proj"
 
   int64_t pitch() const { return storage == Storage::int8 ? int8_pitch(in_features) : in_features; }
 

@@ -34,13 +34,13 @@ Json w8a8() {
 }
 
 TEST(QuantizationConfig, AbsentMeansFloats) {
-  EXPECT_FALSE(read(Json::object()).present);
-  EXPECT_FALSE(read({{"quantization_config", nullptr}}).present);
+  EXPECT_FALSE(read(Json::object()).present());
+  EXPECT_FALSE(read({{"quantization_config", nullptr}}).present());
 }
 
 TEST(QuantizationConfig, ReadsWhatLlmCompressorWrites) {
   const QuantizationConfig q = read(w8a8());
-  EXPECT_TRUE(q.present);
+  EXPECT_TRUE(q.present());
   EXPECT_TRUE(q.ignores("lm_head"));
   EXPECT_FALSE(q.ignores("model.lm_head"));
   EXPECT_FALSE(q.ignores("mlp.gate"));  // patterns are not evaluated: what is stored decides
@@ -48,7 +48,7 @@ TEST(QuantizationConfig, ReadsWhatLlmCompressorWrites) {
 
 TEST(QuantizationConfig, ReadsWhatOctavoWrites) {
   const QuantizationConfig q = read({{"quantization_config", make_quantization_config({"lm_head"})}});
-  EXPECT_TRUE(q.present);
+  EXPECT_TRUE(q.present());
   EXPECT_EQ(q.ignore, std::vector<std::string>{"lm_head"});
 }
 
@@ -59,7 +59,7 @@ TEST(QuantizationConfig, WeightOnlyAndPerTensorAreAccepted) {
   group["weights"]["strategy"] = "tensor";
   group["weights"]["actorder"] = "weight";
   config["quantization_config"]["moe_sparsity_config"] = nullptr;  // unknown, but it asks for nothing
-  EXPECT_TRUE(read(config).present);
+  EXPECT_TRUE(read(config).present());
 }
 
 TEST(QuantizationConfig, RefusesByKeyAndValue) {
@@ -84,8 +84,9 @@ TEST(QuantizationConfig, RefusesByKeyAndValue) {
       {a + "num_bits", 4, "input_activations.num_bits\" is 4"},
       {a + "type", "float", "input_activations.type\""},
       {a + "symmetric", false, "input_activations.symmetric\" is false"},
-      {a + "strategy", "tensor", "input_activations.strategy\" is \"tensor\", expected \"token\""},
-      {a + "dynamic", false, "input_activations.dynamic\" is false"},
+      {a + "strategy", "group",
+       "input_activations.strategy\" is \"group\", expected \"token\" or \"tensor\""},
+      {a + "dynamic", false, "input_activations.strategy\" is \"token\", expected \"tensor\""},
       {a + "dynamic", "local", "input_activations.dynamic\" is \"local\", expected true or false"},
       {g + "output_activations", Json{{"num_bits", 8}}, "output_activations\""},
       {g + "format", "pack-quantized", "group_0.format\" is \"pack-quantized\""},

@@ -53,14 +53,32 @@ int32_t sum_of(const int8_t* codes, int64_t count) {  // count <= kMaxInt8K, so 
 
 }  // namespace
 
+std::vector<std::string> checkpoint_notes(const fs::path& model) {
+  std::vector<std::string> notes = read_quantization_config(read_model_config(model)).notes();
+  if (!is_gguf(model)) return notes;
+  const TensorFolder files = TensorFolder::open(model);
+  const auto tensors = files.tensors();
+  const auto blocks =
+      std::count_if(tensors.begin(), tensors.end(), [](const TensorInfo* t) { return is_q8_0(*t); });
+  if (blocks > 0)
+    notes.push_back(
+        fmt::format("{} of {} tensors are Q8_0 (a scale for 32 elements): quantised anew with one scale for "
+                    "each row; --quantization none keeps their values",
+                    blocks, tensors.size()));
+  return notes;
+}
+
 // Where the rows of a part come from.
 struct WeightLoader::Source {
   const TensorInfo* weight = nullptr;  // [rows, in_features]
   const TensorInfo* scale = nullptr;   // of an INT8 weight: [rows, 1], [rows], [1] or []
+  float scale_divisor = 1;             // bitsandbytes: 127
   const TensorInfo* bias = nullptr;    // [rows]
   int64_t rows = 0;
   Buffer turned;  // [rows, in_features] in the file's type: of a transposed weight, which is read at once
-  DType dtype() const { return *weight->dtype; }
+  bool blocks() const { return is_q8_0(*weight); }
+  DType dtype() const { return blocks() ? DType::f32 : *weight->dtype; }  // once it is read
+  int64_t row_bytes() const { return weight->bytes() / rows; }            // in the file
 };
 
 WeightLoader::WeightLoader(TensorFolder files, QuantizationConfig quantization, const Context& ctx)
@@ -87,6 +105,7 @@ LinearWeight WeightLoader::load_linear(const LinearRequest& request, Storage sto
     sources.push_back(find_source(part, request.in_features, request.transposed));
     if (request.bias) sources.back().bias = &take(part.module + ".bias", {part.rows});
     result.out_features += part.rows;
+    result.name += (result.name.empty() ? "" : "+") + part.module;
   }
 
   if (storage == Storage::int8) {
@@ -132,8 +151,8 @@ void WeightLoader::fail_at(const TensorInfo& tensor, const std::string& problem)
 const TensorInfo& WeightLoader::take(const std::string& name, const std::vector<int64_t>& shape) {
   const TensorInfo& tensor = files_.at(name);
   const auto fail = [&](const std::string& problem) {
-    throw Error(ErrorKind::bad_model, fmt::format("{}: tensor {} {}", files_.path_of(tensor).string(),
-                                                  in_quotes(name), problem));
+    throw Error(ErrorKind::bad_model,
+                fmt::format("{}: tensor {} {}", files_.path_of(tensor).string(), in_quotes(name), problem));
   };
   if (tensor.shape != shape)
     fail(fmt::format("is {}, by config.json it should be [{}]", tensor.describe(), fmt::join(shape, ", ")));
@@ -148,14 +167,18 @@ WeightLoader::Source WeightLoader::find_source(const LinearPart& part, int64_t i
   source.rows = part.rows;
   source.weight = transposed ? &take(part.module + ".weight", {in_features, part.rows})
                              : &take(part.module + ".weight", {part.rows, in_features});
+  const auto fail = [&](const std::string& problem) { fail_at(*source.weight, problem); };
+  if (transposed && !is_weight_float(source.weight->dtype))
+    fail("but this model stores this weight transposed, which octavo reads in floats only");
   if (transposed) source.turned = read_transposed(*source.weight);
   if (source.dtype() != DType::i8) return source;
 
-  const auto fail = [&](const std::string& problem) { fail_at(*source.weight, problem); };
   if (!quantization_.present()) fail("but config.json has no quantization_config");
-  if (quantization_.ignores(part.module)) fail("but quantization_config lists " + in_quotes(part.module) + " as not quantised");
-  quantization_.layout == QuantizationConfig::Layout::bitsandbytes ? find_bitsandbytes_scale(part.module, source)
-                                                                   : find_compressed_scale(part.module, source);
+  const bool bitsandbytes = quantization_.layout == QuantizationConfig::Layout::bitsandbytes;
+  if (quantization_.ignores(part.module))
+    fail(fmt::format("but quantization_config.{} lists {}", bitsandbytes ? "llm_int8_skip_modules" : "ignore",
+                     in_quotes(part.module)));
+  bitsandbytes ? find_bitsandbytes_scale(part.module, source) : find_compressed_scale(part.module, source);
   return source;
 }
 
@@ -182,11 +205,11 @@ void WeightLoader::find_bitsandbytes_scale(const std::string& module, Source& so
   if (!has(format_name)) return;
   const TensorInfo& format = files_.at(format_name);
   ignore(format_name);
-  if (format.dtype != DType::u8 || format.bytes() != 1)
-    fail_at(format, "expected one U8");
+  if (format.dtype != DType::u8 || format.bytes() != 1) fail_at(format, "expected one U8");
   uint8_t code = 0;
   files_.read(format, 0, &code, 1);
-  if (code != 0) fail_at(format, fmt::format("and says {}: octavo reads weights stored row by row (0)", code));
+  if (code != 0)
+    fail_at(format, fmt::format("and says {}: octavo reads weights stored row by row (0)", code));
 }
 
 void WeightLoader::load_int8_rows(const Source& source, int64_t first_row, LinearWeight& to) {
@@ -200,7 +223,7 @@ void WeightLoader::load_int8_rows(const Source& source, int64_t first_row, Linea
   const Buffer block(step * row_bytes), floats(source.blocks() ? step * width * 4 : 0);
   for (int64_t row = 0; row < source.rows; row += step) {
     const int64_t rows = std::min(step, source.rows - row);
-    read_block(*source.weight, row * row_bytes, block.data(), rows * row_bytes);
+    read_rows(source, row, rows, block.data());
     if (!source.scale) {
       if (source.blocks()) widen(*source.weight, block.data(), floats.as<float>(), rows * width);
       const void* values = source.blocks() ? floats.data() : block.data();
@@ -225,8 +248,7 @@ void WeightLoader::load_int8_rows(const Source& source, int64_t first_row, Linea
 void WeightLoader::load_float_rows(const Source& source, int64_t first_row, LinearWeight& to) {
   const int64_t width = to.in_features, row_bytes = source.row_bytes();
   auto* out = to.elements.as<char>() + first_row * width * size_of(to.dtype);
-  if (source.dtype() == to.dtype && !source.blocks())
-    return read_block(*source.weight, 0, out, source.rows * row_bytes);
+  if (source.dtype() == to.dtype && !source.blocks()) return read_rows(source, 0, source.rows, out);
 
   const std::vector<float> scales = source.scale ? read_scales(source) : std::vector<float>();
   const int64_t step = std::min(block_rows(row_bytes), source.rows);
@@ -234,7 +256,7 @@ void WeightLoader::load_float_rows(const Source& source, int64_t first_row, Line
   auto* values = reinterpret_cast<float*>(out);
   for (int64_t row = 0; row < source.rows; row += step) {
     const int64_t rows = std::min(step, source.rows - row);
-    read_block(*source.weight, row * row_bytes, block.data(), rows * row_bytes);
+    read_rows(source, row, rows, block.data());
     if (!source.scale) {
       widen(*source.weight, block.data(), values + row * width, rows * width);
       continue;
@@ -246,6 +268,31 @@ void WeightLoader::load_float_rows(const Source& source, int64_t first_row, Line
   }
 }
 
+void WeightLoader::read_rows(const Source& source, int64_t row, int64_t rows, void* to) {
+  const int64_t row_bytes = source.row_bytes();
+  if (source.turned.bytes() == 0) return read_block(*source.weight, row * row_bytes, to, rows * row_bytes);
+  std::copy_n(source.turned.as<uint8_t>() + row * row_bytes, rows * row_bytes, static_cast<uint8_t*>(to));
+}
+
+// [columns, rows] of the file as [rows, columns].
+Buffer WeightLoader::read_transposed(const TensorInfo& tensor) {
+  const int64_t columns = tensor.shape[0], rows = tensor.shape[1], size = size_of(*tensor.dtype);
+  const int64_t step = std::min(block_rows(rows * size), columns);
+  Buffer result(tensor.bytes());
+  const Buffer block(step * rows * size);
+  for (int64_t first = 0; first < columns; first += step) {
+    const int64_t count = std::min(step, columns - first);
+    read_block(tensor, first * rows * size, block.data(), count * rows * size);
+    const auto turn = [&]<class Element>(Element) {
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < count; ++c)
+          result.as<Element>()[r * columns + first + c] = block.as<Element>()[c * rows + r];
+    };
+    size == 4 ? turn(uint32_t{}) : turn(uint16_t{});
+  }
+  return result;
+}
+
 // One scale per row, f32; a scale of the whole tensor is repeated.
 std::vector<float> WeightLoader::read_scales(const Source& source) {
   const TensorInfo& tensor = *source.scale;
@@ -253,9 +300,11 @@ std::vector<float> WeightLoader::read_scales(const Source& source) {
   read_floats(tensor, values.data());
   for (size_t i = 0; i < values.size(); ++i)
     if (!(values[i] >= 0 && values[i] <= std::numeric_limits<float>::max()))
-      fail_at(tensor, fmt::format("and its scale {} is {}: scales are finite and not negative", i, values[i]));
+      fail_at(tensor,
+              fmt::format("and its scale {} is {}: scales are finite and not negative", i, values[i]));
   std::vector<float> scales(static_cast<size_t>(source.rows));
-  for (size_t r = 0; r < scales.size(); ++r) scales[r] = values[values.size() == 1 ? 0 : r] / source.scale_divisor;
+  for (size_t r = 0; r < scales.size(); ++r)
+    scales[r] = values[values.size() == 1 ? 0 : r] / source.scale_divisor;
   return scales;
 }
 
@@ -263,7 +312,8 @@ void WeightLoader::read_floats(const TensorInfo& tensor, float* to) {
   if (tensor.dtype == DType::i8) fail_at(tensor, "expected F32, F16 or BF16");
   const Buffer stored(tensor.bytes());
   read_block(tensor, 0, stored.data(), tensor.bytes());
-  widen(tensor, stored.data(), to, std::accumulate(tensor.shape.begin(), tensor.shape.end(), int64_t{1}, std::multiplies<>()));
+  widen(tensor, stored.data(), to,
+        std::accumulate(tensor.shape.begin(), tensor.shape.end(), int64_t{1}, std::multiplies<>()));
 }
 
 void WeightLoader::read_block(const TensorInfo& tensor, int64_t offset, void* to, int64_t bytes) {

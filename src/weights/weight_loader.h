@@ -30,6 +30,10 @@
 
 namespace octavo {
 
+// Where octavo runs a checkpoint otherwise than it was written, one sentence each: static activation scales, outlier
+// columns of bitsandbytes, GGUF blocks. Reads config and headers only.
+std::vector<std::string> checkpoint_notes(const std::filesystem::path& model);
+
 // Rows of one layer of the file: the tensor `<module>.weight` [rows, in_features], with bias `<module>.bias`
 // [rows].
 struct LinearPart {
@@ -86,7 +90,9 @@ class WeightLoader {
   [[noreturn]] void fail_at(const TensorInfo& tensor, const std::string& problem) const;
   const TensorInfo& take(const std::string& name, const std::vector<int64_t>& shape);
   Source find_source(const LinearPart& part, int64_t in_features, bool transposed);
-  void read_rows(const Source& source, int64_t row, int64_t rows, int64_t row_bytes, void* to);
+  void find_compressed_scale(const std::string& module, Source& source);
+  void find_bitsandbytes_scale(const std::string& module, Source& source);
+  void read_rows(const Source& source, int64_t row, int64_t rows, void* to);
   Buffer read_transposed(const TensorInfo& tensor);
   void load_int8_rows(const Source& source, int64_t first_row, LinearWeight& to);
   void load_float_rows(const Source& source, int64_t first_row, LinearWeight& to);
