@@ -40,6 +40,7 @@ ErrorKind kind_of(cudaError_t e) {
     case cudaErrorNoKernelImageForDevice:
     case cudaErrorUnsupportedPtxVersion: return ErrorKind::no_device;
     case cudaErrorInvalidConfiguration:
+    case cudaErrorInvalidClusterSize:
     case cudaErrorInvalidValue: return ErrorKind::usage;
     default: return is_fatal(e) ? ErrorKind::device_fault : ErrorKind::runtime;
   }
