@@ -100,6 +100,8 @@ class Engine {
   const KvCacheShape& cache_shape() const { return cache_.shape(); }
   ThreadPool& pool() { return *pool_; }
   Context context() const;
+  // From now on `observer` sees the inputs of linear layers (weights/linear.h); null: nobody.
+  void observe(LinearObserver* observer) { model_.observe(observer); }
   bool ends_text(int32_t id) const;
 
  private:

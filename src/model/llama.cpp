@@ -186,7 +186,8 @@ LlamaModel::Activation LlamaModel::activation(int float_slot, int64_t tokens, in
 }
 
 // y = x w^T + bias by the product that the weight's storage and the activation's type ask for.
-void LlamaModel::linear(const Context& ctx, const LinearWeight& w, const Activation& x, Tensor y) {
+void LlamaModel::linear(const Context& ctx, const LinearWeight& w, const Activation& x, Tensor y) const {
+  if (observer_ && x.values) observer_->see(ctx, w, x.values);
   if (x.codes)
     gemm_w8a8(ctx, {.x = x.codes,
                     .x_scale = x.scale,

@@ -71,6 +71,8 @@ class LlamaModel {
   // Appends the batch to the cache and returns logits f32 [T - first_logit_row, vocab], valid until the next
   // call.
   ConstTensor forward(const Context& ctx, const Batch& batch, KvCache& cache);
+  // From now on `observer` sees the inputs of linear layers (weights/linear.h); null: nobody.
+  void observe(LinearObserver* observer) { observer_ = observer; }
 
  private:
   struct Layer {
@@ -93,7 +95,7 @@ class LlamaModel {
   }
   Tensor slot(int index, std::initializer_list<int64_t> shape) const;
   Activation activation(int float_slot, int64_t tokens, int64_t width, Phase phase) const;
-  static void linear(const Context& ctx, const LinearWeight& w, const Activation& x, Tensor y);
+  void linear(const Context& ctx, const LinearWeight& w, const Activation& x, Tensor y) const;
   void add_norm(const Context& ctx, const FloatVector& weight, ConstTensor delta, Tensor stream,
                 const Activation& out) const;
   void attention(const Context& ctx, const Batch& batch, const Layer& layer, const KvView& kv,
@@ -109,6 +111,7 @@ class LlamaModel {
   std::vector<Layer> layers_;
   std::vector<float> inv_freq_;  // [head_dim / 2]
 
+  LinearObserver* observer_ = nullptr;
   int64_t max_tokens_ = 0, max_logit_rows_ = 0;
   std::vector<Buffer> scratch_;  // by slot
 };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -15,6 +16,7 @@
 #include "ops/gemm_w8a8/gemm_w8a8.h"
 #include "ops/quantize_rows/quantize_rows.h"
 #include "weights/quantization_config.h"
+#include "weights/widen.h"
 
 namespace octavo {
 namespace fs = std::filesystem;
@@ -36,7 +38,7 @@ struct Step {
 
 bool is_quantizable(const TensorInfo& t, const CheckpointOptions& options) {
   if (t.shape.size() != 2 || !t.name.ends_with(kWeight)) return false;
-  if (t.dtype != DType::f32 && t.dtype != DType::f16 && t.dtype != DType::bf16) return false;
+  if (!is_float_tensor(t) && !is_q8_0(t)) return false;
   const std::string module = t.name.substr(0, t.name.size() - kWeight.size());
   return options.is_linear(module) &&
          std::find(options.ignore.begin(), options.ignore.end(), module) == options.ignore.end();
@@ -54,7 +56,8 @@ std::vector<Step> plan_steps(const TensorFolder& files, const CheckpointOptions&
     if (quantized && files.find(t->name + "_scale"))
       fail(ErrorKind::bad_model, files.path_of(*t),
            fmt::format("tensor {} has a scale already", in_quotes(t->name)));
-    steps.push_back({t, quantized, quantized ? t->shape[0] * (t->shape[1] + 4) : t->bytes()});
+    const int64_t as_stored = is_q8_0(*t) ? t->bytes() / kQ8_0Bytes * kQ8_0Elems * 4 : t->bytes();
+    steps.push_back({t, quantized, quantized ? t->shape[0] * (t->shape[1] + 4) : as_stored});
   }
   return steps;
 }
@@ -78,24 +81,17 @@ std::string shard_name(size_t i, size_t count) {
 std::vector<TensorSpec> specs_of(const std::vector<Step>& shard) {
   std::vector<TensorSpec> specs;
   for (const auto& [t, quantized, bytes] : shard) {
-    specs.push_back({t->name, quantized ? "I8" : t->dtype_name, t->shape});
+    specs.push_back({t->name, quantized ? "I8" : is_q8_0(*t) ? "F32" : t->dtype_name, t->shape});
     if (quantized) specs.push_back({t->name + "_scale", "F32", {t->shape[0], 1}});
   }
   return specs;
 }
 
 std::map<std::string, std::string> metadata_of(const TensorFolder& files) {
-  std::map<std::string, std::string> metadata = files.files().front().metadata();
+  std::map<std::string, std::string> metadata;
+  if (!files.gguf()) metadata = files.files().front().metadata();
   metadata["format"] = "pt";  // transformers asks for it
   return metadata;
-}
-
-// Everything beside weights and config.json that makes a folder a model: tokenizer, generation settings, licence.
-bool is_side_file(const fs::path& name) {
-  const std::string text = name.string(), extension = name.extension().string();
-  if (text == "config.json" || text.ends_with(".index.json") || text.starts_with(".")) return false;
-  if (text.starts_with("LICENSE") || text.starts_with("NOTICE")) return true;
-  return extension == ".json" || extension == ".txt" || extension == ".model" || extension == ".jinja";
 }
 
 // Streams the tensors from the input to their writers.
@@ -110,6 +106,7 @@ class Converter {
 
  private:
   void copy(const TensorInfo& t, SafetensorsWriter& to) {
+    if (is_q8_0(t)) return copy_widened(t, to);
     const Buffer block(std::min(kBlockBytes, t.bytes()));
     for (int64_t at = 0; at < t.bytes(); at += kBlockBytes) {
       const int64_t bytes = std::min(kBlockBytes, t.bytes() - at);
@@ -117,19 +114,39 @@ class Converter {
       to.append(t.name, block.data(), bytes);
     }
   }
+  // safetensors has no Q8_0: such a tensor becomes F32, without loss.
+  void copy_widened(const TensorInfo& t, SafetensorsWriter& to) {
+    const int64_t step = kBlockBytes / kQ8_0Bytes;  // Q8_0 blocks
+    const Buffer block(step * kQ8_0Bytes), floats(step * kQ8_0Elems * 4);
+    for (int64_t at = 0; at < t.bytes(); at += step * kQ8_0Bytes) {
+      const int64_t bytes = std::min(step * kQ8_0Bytes, t.bytes() - at),
+                    elems = bytes / kQ8_0Bytes * kQ8_0Elems;
+      read(t, at, block, bytes);
+      widen(t, block.data(), floats.as<float>(), elems);
+      to.append(t.name, floats.data(), elems * 4);
+    }
+  }
   void quantize(const TensorInfo& t, SafetensorsWriter& to) {
-    const int64_t rows = t.shape[0], width = t.shape[1], row_bytes = width * size_of(*t.dtype);
+    const int64_t rows = t.shape[0], width = t.shape[1], row_bytes = rows > 0 ? t.bytes() / rows : 0;
+    const DType dtype = is_q8_0(t) ? DType::f32 : *t.dtype;
     const int64_t step =
         std::clamp<int64_t>(kBlockBytes / std::max<int64_t>(row_bytes, 1), 1, std::max<int64_t>(rows, 1));
     const Buffer block(step * row_bytes), codes(step * width), scales(rows * 4);
+    const Buffer floats(is_q8_0(t) ? step * width * 4 : 0);
     for (int64_t row = 0; row < rows; row += step) {
       const int64_t n = std::min(step, rows - row);
       read(t, row * row_bytes, block, n * row_bytes);
-      quantize_rows(ctx_, {.x = {block.data(), *t.dtype, {n, width}},
+      if (is_q8_0(t)) widen(t, block.data(), floats.as<float>(), n * width);
+      quantize_rows(ctx_, {.x = {is_q8_0(t) ? floats.data() : block.data(), dtype, {n, width}},
                            .codes = {codes.data(), DType::i8, {n, width}},
                            .scale = Tensor::of(scales.as<float>() + row, {n})});
       to.append(t.name, codes.data(), n * width);
     }
+    for (int64_t row = 0; row < rows; ++row)
+      if (std::isnan(scales.as<float>()[row]))
+        fail(ErrorKind::bad_model, files_.path_of(t),
+             fmt::format("tensor {} holds NaN or Inf in row {}: the model is damaged", in_quotes(t.name),
+                         row));
     to.append(t.name + "_scale", scales.data(), rows * 4);
   }
   void read(const TensorInfo& t, int64_t offset, const Buffer& block, int64_t bytes) {
@@ -276,6 +293,16 @@ std::vector<AtomicFile> stage_side_files(const fs::path& from, const fs::path& t
 
 }  // namespace
 
+// NOTE: a report of an earlier quantisation describes other weights.
+bool is_side_file(const fs::path& name) {
+  const std::string text = name.string(), extension = name.extension().string();
+  if (text == "config.json" || text.ends_with(".index.json") || text.starts_with(".") ||
+      text == "octavo_report.json")
+    return false;
+  if (text.starts_with("LICENSE") || text.starts_with("NOTICE")) return true;
+  return extension == ".json" || extension == ".txt" || extension == ".model" || extension == ".jinja";
+}
+
 bool looks_like_linear(std::string_view module) {
   const std::string_view last = module.substr(module.rfind('.') + 1);
   for (const std::string_view part :
@@ -288,7 +315,7 @@ CheckpointSummary write_int8_checkpoint(const fs::path& from, const fs::path& to
                                         const CheckpointOptions& options) {
   const fs::path to = without_trailing_slash(to_path);
   const TensorFolder files = TensorFolder::open(from);
-  const ConfigObject config = ConfigObject::read(files.folder() / "config.json");
+  const ConfigObject config = read_model_config(from);
   if (read_quantization_config(config).present())
     config.fail("quantization_config", "none: the model is quantised already");
   const std::vector<Step> steps = plan_steps(files, options);
@@ -309,7 +336,9 @@ CheckpointSummary write_int8_checkpoint(const fs::path& from, const fs::path& to
       writers;  // all of them first: a disk that is too full is known before any work
   for (size_t i = 0; i < shards.size(); ++i)
     writers.emplace_back(to / shard_name(i, shards.size()), specs_of(shards[i]), metadata_of(files));
-  std::vector<AtomicFile> others = stage_side_files(files.folder(), to);
+  std::vector<AtomicFile> others;
+  if (!files.gguf()) others = stage_side_files(files.folder(), to);
+  for (const auto& [name, text] : options.extra_files) others.push_back(staged_text(to / name, text));
   if (shards.size() > 1)
     others.push_back(staged_text(to / "model.safetensors.index.json", index_of(shards, summary.bytes_out)));
   nlohmann::json new_config = config.json();

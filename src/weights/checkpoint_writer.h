@@ -7,6 +7,7 @@
 // The folder is complete or absent: all files are written and synced under temporary names with their space reserved
 // before any work, then renamed, the index and config.json last, since a folder without them is no model. On an error
 // nothing is left behind.
+// `from` may be a .gguf file; its Q8_0 tensors are quantised anew, and F32 where they stay floats.
 // Errors: usage for a target that must not be written to; bad_model for the input; runtime from the disk.
 #pragma once
 #include <cstdint>
@@ -24,11 +25,16 @@ namespace octavo {
 // (GPT-2 stores its products transposed, as Conv1D: they are none.)
 bool looks_like_linear(std::string_view module);
 
+// True for what makes a folder a model beside weights and config.json: tokenizer, generation settings, licence.
+bool is_side_file(const std::filesystem::path& name);
+
 struct CheckpointOptions {
   // Modules left as stored, beside all that is not Linear. lm_head as llm-compressor does; empty quantises it as well.
   // (When loading, octavo quantises the embedding and the head in memory by its own mode, whatever the file holds.)
   std::vector<std::string> ignore = {"lm_head"};
   bool force = false;  // allow a target folder with files in it: those of a model are replaced, others stay
+  // More files for the folder, by name: the tokenizer of a GGUF file, which has no files of its own.
+  std::vector<std::pair<std::string, std::string>> extra_files;
   int64_t shard_bytes = 5'000'000'000;  // more data than this goes into several files
   // Which two-dimensional `<module>.weight` tensors are Linear layers.
   std::function<bool(std::string_view module)> is_linear = looks_like_linear;

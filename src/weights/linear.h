@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/buffer.h"
+#include "core/context.h"
 #include "core/tensor.h"
 
 namespace octavo {
@@ -57,6 +58,14 @@ struct LinearWeight {
   ConstTensor vector_or_absent(bool present, const Buffer& values, DType type) const {
     return present ? ConstTensor(values.data(), type, {out_features}) : ConstTensor();
   }
+};
+
+// Sees what goes into every linear layer of a forward pass, for calibration and for measuring layers one by one. Models
+// call it with float activations only: run the model with Quantization::none.
+class LinearObserver {
+ public:
+  virtual ~LinearObserver() = default;
+  virtual void see(const Context& ctx, const LinearWeight& w, ConstTensor x) = 0;  // x: f32 [T, K]
 };
 
 // A vector in f32 whatever its file holds: norm weights, biases.

@@ -12,6 +12,7 @@
 #include "formats/in_quotes.h"
 #include "ops/gemm_w8a8/gemm_w8a8.h"
 #include "ops/quantize_rows/quantize_rows.h"
+#include "weights/widen.h"
 
 namespace octavo {
 namespace fs = std::filesystem;
@@ -23,26 +24,6 @@ constexpr int64_t kBlockBytes = int64_t{8}
 // Rows that a block holds; at least one.
 int64_t block_rows(int64_t row_bytes) {
   return std::max<int64_t>(1, kBlockBytes / std::max<int64_t>(row_bytes, 1));
-}
-
-bool is_weight_float(std::optional<DType> type) {
-  return type == DType::f32 || type == DType::f16 || type == DType::bf16;
-}
-
-template <class From>
-void widen_as(const void* from, float* to, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) to[i] = to_float(static_cast<const From*>(from)[i]);
-}
-
-bool is_q8_0(const TensorInfo& tensor) { return tensor.dtype_name == kQ8_0; }
-
-// Elements of a float or Q8_0 tensor in f32.
-void widen(const TensorInfo& tensor, const void* from, float* to, int64_t count) {
-  if (is_q8_0(tensor)) return dequantize_q8_0(from, to, count);
-  const DType type = *tensor.dtype;
-  if (type == DType::f32) return widen_as<float>(from, to, count);
-  if (type == DType::f16) return widen_as<F16>(from, to, count);
-  widen_as<BF16>(from, to, count);
 }
 
 int32_t sum_of(const int8_t* codes, int64_t count) {  // count <= kMaxInt8K, so that 32 bits suffice
@@ -156,7 +137,7 @@ const TensorInfo& WeightLoader::take(const std::string& name, const std::vector<
   };
   if (tensor.shape != shape)
     fail(fmt::format("is {}, by config.json it should be [{}]", tensor.describe(), fmt::join(shape, ", ")));
-  if (!is_weight_float(tensor.dtype) && tensor.dtype != DType::i8 && !is_q8_0(tensor))
+  if (!is_float_tensor(tensor) && tensor.dtype != DType::i8 && !is_q8_0(tensor))
     fail(fmt::format("is {}: octavo reads weights of F32, F16, BF16 and I8", tensor.describe()));
   used_.insert(name);
   return tensor;
@@ -168,7 +149,7 @@ WeightLoader::Source WeightLoader::find_source(const LinearPart& part, int64_t i
   source.weight = transposed ? &take(part.module + ".weight", {in_features, part.rows})
                              : &take(part.module + ".weight", {part.rows, in_features});
   const auto fail = [&](const std::string& problem) { fail_at(*source.weight, problem); };
-  if (transposed && !is_weight_float(source.weight->dtype))
+  if (transposed && !is_float_tensor(*source.weight))
     fail("but this model stores this weight transposed, which octavo reads in floats only");
   if (transposed) source.turned = read_transposed(*source.weight);
   if (source.dtype() != DType::i8) return source;
