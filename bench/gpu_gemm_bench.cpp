@@ -1,5 +1,5 @@
 // octavo_gpu_gemm_bench: times of the INT8 products on a GPU, in two regimes (design 7).
-//   octavo_gpu_gemm_bench [--op gemm_w8a8] [--match TEXT] [--plans] [--seconds S] --out FILE
+//   octavo_gpu_gemm_bench [--match START]... [--plans] [--seconds S] --out FILE
 // M <= 256: a call in a replayed CUDA graph over rotated inputs, none of them in L2. M >= 1024: bursts after 0.1 s of idle,
 // and sustained, the second half of 0.4 s back to back. Codes are normal with sigma 31.75, as in bench/peers/gemm_int8.py:
 // the power limit makes times depend on the data. --plans: every tile and split, not only the one that is chosen.
@@ -206,11 +206,12 @@ std::vector<Int8Plan> other_plans(const Size& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string out, match;
+  std::string out;
+  std::vector<std::string> match;
   bool plans = false, burst_only = false;
   double seconds = 1e9;
   CLI::App app("Times of the INT8 products on a GPU");
-  app.add_option("--match", match, "only cases whose name contains this");
+  app.add_option("--match", match, "only cases whose name begins with this (several: any)");
   app.add_option("--out", out, "JSON file");
   app.add_option("--seconds", seconds, "start no new case after this many");
   app.add_flag("--plans", plans, "every tile and split, not only the one that is chosen");
@@ -220,7 +221,8 @@ int main(int argc, char** argv) {
     const auto start = std::chrono::steady_clock::now();
     Bench bench;
     for (const Size& s : sizes()) {
-      if (s.name().find(match) == std::string::npos) continue;
+      const auto begins = [&](const std::string& start) { return s.name().rfind(start, 0) == 0; };
+      if (!match.empty() && std::none_of(match.begin(), match.end(), begins)) continue;
       if (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() > seconds) break;
       std::vector<std::pair<std::string, Call>> calls;
       calls.emplace_back("chosen", [](const Context& ctx, const GemmW8A8Args& a) { gemm_w8a8(ctx, a); });

@@ -63,6 +63,13 @@ OpCase with_plan(OpCase c, const Int8Plan& plan) {
   return c;
 }
 
+// The case on the portable kernel, which a Hopper device would not choose.
+OpCase on_sm80(OpCase c) {
+  c.name += "/sm80";
+  c.call = [c](const Context& ctx, harness::CaseTensors t) { gemm_w8a8_sm80(ctx, args_of(c, t)); };
+  return c;
+}
+
 int64_t pitch_for(int64_t n, int64_t k) { return (std::max(n, k) + 127) / 128 * 128; }
 
 }  // namespace
@@ -72,11 +79,21 @@ std::vector<OpCase> gemm_w8a8_on_gpu() {
   for (auto& c : gemm_w8a8_cases()) cases.push_back(with_fast_reference(std::move(c)));
   const auto shaped = [](int64_t m, int64_t n, int64_t k, DType y, bool bias) {
     return with_fast_reference(gemm_w8a8_case(
-        {.m = m, .n = n, .k = k, .y = y, .bias = bias, .pitch = pitch_for(n, k)}, "rows that TMA takes"));
+        {.m = m, .n = n, .k = k, .y = y, .bias = bias && y != DType::i32, .pitch = pitch_for(n, k)},
+        "rows that TMA takes"));
   };
   for (int64_t m = 1; m <= 129; ++m)
     for (const auto& [n, k] : {std::pair<int64_t, int64_t>{8, 16}, {129, 200}, {384, 1040}, {1000, 513}})
-      for (const DType y : kOutputs) cases.push_back(shaped(m, n, k, y, m % 2 == 0));
+      for (const DType y : kOutputs) {
+        cases.push_back(shaped(m, n, k, y, m % 2 == 0));
+        if (m % 8 <= 1) cases.push_back(on_sm80(cases.back()));
+      }
+  for (const DType y : kOutputs)
+    for (const auto& [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{300, 600, 1153},
+                                  {1, 1, 1},
+                                  {1500, 1100, 64},
+                                  {257, 513, 2048}})
+      cases.push_back(on_sm80(shaped(m, n, k, y, true)));
 
   std::vector<Int8Plan> plans;
   for (const Int8Tile tile : {Int8Tile::m128_n256, Int8Tile::m256_n128, Int8Tile::m128_n128_in_turn})

@@ -29,7 +29,7 @@ __device__ __forceinline__ void named_barrier_arrive(int id, int threads) {
   asm volatile("barrier.cta.arrive.aligned %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-// Four 8 x 8 matrices: lane 8 i + r gives the address of row r of matrix i; a lane's word i holds row lane / 4, columns
+// Four 8 x 8 matrices (any GPU): lane 8 i + r gives the address of row r of matrix i; a lane's word i holds row lane / 4, columns
 // 2 (lane % 4) and the next, of matrix i.
 __device__ __forceinline__ void store_matrices(void* row_of_lane, const uint32_t (&words)[4]) {
 #if __CUDA_ARCH__ >= 900
@@ -37,6 +37,13 @@ __device__ __forceinline__ void store_matrices(void* row_of_lane, const uint32_t
       "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(row_of_lane)),
       "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
       : "memory");
+#else
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int row = static_cast<int>(threadIdx.x) % 32 / 4, word = static_cast<int>(threadIdx.x) % 4;
+    const uint32_t address = __shfl_sync(~0u, shared_address(row_of_lane), 8 * i + row) + 4 * word;
+    asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(words[i]) : "memory");
+  }
 #endif
 }
 

@@ -88,6 +88,12 @@ constexpr auto kVariants = std::to_array<Variant<GemmW8A8Args>>({
 #if defined(OCTAVO_CUDA)
   {"cuda_sm90",   Backend::cuda, Isa::reference, gemm_w8a8_fits_sm90, "sm_90, rows of x and w on 16 bytes",
    gemm_w8a8_sm90},
+      {"cuda_sm80",
+       Backend::cuda,
+       Isa::reference,
+       gemm_w8a8_fits_sm80,
+       "sm_80 or newer, rows of x and w on 16 bytes",
+       gemm_w8a8_sm80},
       {"cuda_any", Backend::cuda, Isa::reference, nullptr, "always", gemm_w8a8_any},
 #endif
 #if defined(__x86_64__)

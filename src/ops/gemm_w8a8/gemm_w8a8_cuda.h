@@ -1,4 +1,4 @@
-// The CUDA side of gemm_w8a8: Hopper (TMA, wgmma), and any layout on any GPU.
+// The CUDA side of gemm_w8a8: Hopper (TMA, wgmma), Ampere and newer (cp.async, mma.sync), and any layout.
 #pragma once
 #include "ops/gemm_w8a8/gemm_w8a8.h"
 #include "ops/gemm_w8a8/gemm_w8a8_tiles.h"
@@ -9,6 +9,10 @@ namespace octavo {
 bool gemm_w8a8_fits_sm90(const GemmW8A8Args& args, const DeviceFacts& facts);
 void gemm_w8a8_sm90(const Context& ctx, const GemmW8A8Args& args);
 void gemm_w8a8_with_plan(const Context& ctx, const GemmW8A8Args& args, const Int8Plan& plan);  // for benches
+
+// sm_80 and newer: rows of x and w on 16 bytes.
+bool gemm_w8a8_fits_sm80(const GemmW8A8Args& args, const DeviceFacts& facts);
+void gemm_w8a8_sm80(const Context& ctx, const GemmW8A8Args& args);
 
 // Any stride and alignment.
 void gemm_w8a8_any(const Context& ctx, const GemmW8A8Args& args);
