@@ -22,7 +22,7 @@ BANNED_NAMES = re.compile(r"^(utils?|common|misc|helpers?)$", re.I)
 SLOTS = ["{op}.md", "{op}.h", "{op}.cpp", "{op}_ref.cpp", "{op}_cases.h", "{op}_test.cpp"]
 INTRINSICS = re.compile(r"immintrin\.h|arm_neon\.h|simd/|\b_mm\d*_\w+|\b__m(128|256|512)|__builtin_ia32|#\s*pragma\s+(omp|GCC)")
 # Where bytes that are no text may lie: models, and the goldens and fuzz inputs of tests.
-BINARY_PLACES = re.compile(r"^models/.*\.(safetensors|model)$|^tests/.*\.(safetensors|bin|npy|model|xz|gz)$|^tests/fuzz/corpus/|^docs/.*\.png$")
+BINARY_PLACES = re.compile(r"^models/.*\.(safetensors|model)$|^tests/.*\.(safetensors|bin|npy|model|xz|gz|gguf)$|^tests/fuzz/corpus/|^docs/.*\.png$")
 PROGRAM_MAGIC = (b"\x7fELF", b"MZ", b"!<arch>")
 
 

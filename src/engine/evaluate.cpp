@@ -47,6 +47,10 @@ struct Side {
 
 }  // namespace
 
+double token_log_probability(const float* logits, int64_t n, int32_t target) {
+  return logits[target] - log_sum_exp(logits, n);
+}
+
 Evaluation evaluate(Engine& reference, Engine& candidate, std::span<const int32_t> ids,
                     std::optional<int32_t> start, const EvaluateOptions& options,
                     const std::function<void(int64_t, int64_t)>& progress) {

@@ -23,6 +23,9 @@ struct EvaluateOptions {
   int64_t max_tokens = 0;  // 0: the whole text
 };
 
+// log p(target) by logits f32 [n].
+double token_log_probability(const float* logits, int64_t n, int32_t target);
+
 // `ids`: the text without a start token. It is cut into windows; each starts with `start` (absent: none) and
 // is teacher-forced through both engines, every token after the window's first being predicted. Both engines
 // need logit_rows >= prefill_chunk.

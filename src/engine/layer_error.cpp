@@ -20,8 +20,10 @@ class ErrorObserver : public LinearObserver {
     gemm_f(ctx, {.x = x, .w = w.w(), .y = {exact.data(), DType::f32, {t, n}}});
 
     const Buffer x_codes(t * pitch), x_scale(t * 4), w_codes(n * pitch), w_scale(n * 4), w_sum(n * 4);
-    const Tensor xq(x_codes.data(), DType::i8, {t, k}, {pitch, 1}), wq(w_codes.data(), DType::i8, {n, k}, {pitch, 1});
-    quantize_rows(ctx, {.x = x, .codes = xq, .scale = {x_scale.data(), DType::f32, {t}}, .padded_width = pitch});
+    const Tensor xq(x_codes.data(), DType::i8, {t, k}, {pitch, 1}),
+        wq(w_codes.data(), DType::i8, {n, k}, {pitch, 1});
+    quantize_rows(ctx,
+                  {.x = x, .codes = xq, .scale = {x_scale.data(), DType::f32, {t}}, .padded_width = pitch});
     quantize_rows(ctx, {.x = w.w(),
                         .codes = wq,
                         .scale = {w_scale.data(), DType::f32, {n}},

@@ -126,10 +126,9 @@ TEST(Gguf, MalformedFilesAreRefused) {
       {"is GGUF version 4", with([](B& b) { b.version = 4; })},
       {"is big-endian", with([](B& b) { b.version = 3u << 24; })},
       {"metadata entries from byte 24 on cannot fit", with([](B& b) { b.extra_entries = kHuge; })},
-      {"the key of metadata entry 7 has",
-       with([](B& b) { b.extra_entries = 1; })},  // reads the first tensor's name
+      {"the name of tensor 0 has", with([](B& b) { b.extra_entries = 1; })},  // takes a tensor for an entry
       {"tensors from byte", with([](B& b) { b.extra_tensors = kHuge; })},
-      {"the name of tensor 2", with([](B& b) { b.extra_tensors = 1; })},
+      {"tensor \"\" has 0 dimensions", with([](B& b) { b.extra_tensors = 1; })},
       {"duplicate key \"llama.block_count\"", with([](B& b) { b.u32("llama.block_count", 3); })},
       {"metadata entry 7 has an empty key", with([](B& b) { b.u32("", 3); })},
       {"metadata \"t\" is of type 13, known are 0 to 12", with([](B& b) { b.raw("t", 13, ""); })},
