@@ -226,7 +226,7 @@ class DevScript(unittest.TestCase):
     def test_wrong_use(self):
         for arguments, words in [(["fly"], "unknown command 'fly'"), (["test", "--fast"], "unknown option --fast"),
                                  (["bench"], "which op?"), (["build", "nowhere"], "no preset 'nowhere'"),
-                                 (["fuzz", "x", "1"], "there are no fuzzers yet"),
+                                 (["fuzz", "x", "1"], "there is no target 'x'"), (["fuzz", "all"], "for how many seconds?"),
                                  (["setup", "--all"], "unknown option --all"), (["-j", "many"], "-j needs a number")]:
             result = self.run_dev(*arguments)
             self.assertEqual(result.returncode, 2, (arguments, result.stderr))

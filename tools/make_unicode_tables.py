@@ -123,6 +123,21 @@ def compositions():
     return pairs
 
 
+def scripts():
+    """A number from 1 for the script of each code point as UnicodeScripts tells them apart; 0 where it sees none."""
+    split = pre_tokenizers.UnicodeScripts()
+    with_script = [c for c in CODE_POINTS if split.pre_tokenize_str(chr(c))]
+    number_of, samples = {}, []  # samples: a character of each script
+    for chunk in batches(with_script, 4096):
+        for piece, _ in split.pre_tokenize_str("".join(map(chr, chunk))):
+            number = next((i for i, s in enumerate(samples) if len(split.pre_tokenize_str(s + piece[0])) == 1), len(samples))
+            if number == len(samples):
+                samples.append(piece[0])
+            number_of.update((ord(c), number + 1) for c in piece)
+    assert len(samples) < 255
+    return number_of
+
+
 def runs(value_of):
     """(first code point, value) wherever the value changes."""
     out, last = [], None
@@ -158,6 +173,9 @@ def main():
          itertools.chain(*((c, nxt - 1, v) for (c, v), (nxt, _) in zip(newer, newer[1:]) if v is not None)))
     flags = property_flags()
     emit(lines, "uint32_t kFlagRuns[]", [c << 8 | v for c, v in runs(lambda c: flags.get(c, 0))])
+
+    script = scripts()
+    emit(lines, "uint32_t kScriptRuns[]", [c << 8 | v for c, v in runs(lambda c: script.get(c, 0))])
 
     lower = normalizers.Lowercase()
     lowered = {c: s for c in CODE_POINTS if (s := lower.normalize_str(chr(c))) != chr(c)}

@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "tokenizer/bpe_merge.h"
 #include "tokenizer/byte_level.h"
+#include "tokenizer/utf8.h"
 #include "tokenizer/word_cache.h"
 
 namespace octavo::tokenizer {
@@ -19,19 +22,30 @@ struct BpeScratch : ModelScratch {
 
 }  // namespace
 
-MergeTable::MergeTable(std::vector<Rule> rules) : rules_(std::move(rules)) {
+static size_t slots_for(size_t rules) {
   size_t slots = 2;
-  while (slots < 2 * rules_.size() + 2) slots *= 2;
-  slots_.assign(slots, {});
-  mask_ = slots - 1;
+  while (slots < 2 * rules + 2) slots *= 2;
+  return slots;
+}
+
+void MergeTable::insert(const Rule& rule, uint32_t rank) {
+  const uint64_t key = key_of(rule.left, rule.right);
+  size_t i = slot_of(key);
+  while (slots_[i].key != kEmpty && slots_[i].key != key) i = (i + 1) & mask_;
+  slots_[i] = {key, {rank, rule.id}};
+}
+
+MergeTable::MergeTable(std::vector<Rule> rules, const std::vector<uint32_t>& ranks)
+    : slots_(slots_for(rules.size())), mask_(slots_.size() - 1), rules_(std::move(rules)), in_order_(false) {
+  for (size_t i = 0; i < rules_.size(); ++i) insert(rules_[i], ranks[i]);
+}
+
+MergeTable::MergeTable(std::vector<Rule> rules)
+    : slots_(slots_for(rules.size())), mask_(slots_.size() - 1), rules_(std::move(rules)) {
   std::unordered_map<int32_t, uint32_t> last_rank_of;  // the highest rank that makes a token
   for (uint32_t rank = 0; rank < rules_.size(); ++rank) {
-    const Rule& rule = rules_[rank];
-    const uint64_t key = key_of(rule.left, rule.right);
-    size_t i = slot_of(key);
-    while (slots_[i].key != kEmpty && slots_[i].key != key) i = (i + 1) & mask_;
-    slots_[i] = {key, {rank, rule.id}};
-    last_rank_of[rule.id] = rank;
+    insert(rules_[rank], rank);
+    last_rank_of[rules_[rank].id] = rank;
   }
   for (uint32_t rank = 0; rank < rules_.size(); ++rank)
     for (const int32_t part : {rules_[rank].left, rules_[rank].right})
@@ -55,10 +69,54 @@ BpeModel::BpeModel(const JsonNode& node) {
 
   const JsonNode vocab = node.child("vocab");
   read_vocabulary(vocab, vocabulary_);
-  for (int c = 0; c < 128; ++c) ascii_ids_[c] = vocabulary_.find(std::string(1, static_cast<char>(c)));
-  if (!unk_token_.empty()) unk_id_ = vocabulary_.find(unk_token_);
+  find_ids_of_characters();
   if (byte_fallback_) fallback_ids_ = byte_fallback_ids(vocab, vocabulary_);
   read_merges(node.child("merges"));
+}
+
+BpeModel::BpeModel(const SentencePieceFile& file)
+    : unk_token_(file.pieces[file.unk_id].text), fuse_unk_(true) {
+  byte_fallback_ = file.byte_fallback;
+  read_vocabulary(file, vocabulary_);
+  find_ids_of_characters();
+  if (byte_fallback_) fallback_ids_ = byte_fallback_ids(JsonNode(nlohmann::json(), file.name), vocabulary_);
+
+  std::vector<float> scores;  // all that occur, the highest first: the rank of a merge
+  for (const SentencePieceFile::Piece& piece : file.pieces)
+    if (piece.in_text()) scores.push_back(piece.score);
+  std::sort(scores.begin(), scores.end(), std::greater<>{});
+  scores.erase(std::unique(scores.begin(), scores.end()), scores.end());
+
+  std::vector<MergeTable::Rule> rules;
+  std::vector<uint32_t> ranks;
+  const auto piece_of = [&](std::string_view text) {
+    const int32_t id = vocabulary_.find(text);
+    return id >= 0 && file.pieces[id].in_text() ? id : -1;
+  };
+  for (size_t id = 0; id < file.pieces.size(); ++id) {
+    const SentencePieceFile::Piece& piece = file.pieces[id];
+    if (!piece.in_text()) continue;
+    const std::string_view text = piece.text;
+    const auto rank = static_cast<uint32_t>(
+        std::lower_bound(scores.begin(), scores.end(), piece.score, std::greater<>{}) - scores.begin());
+    for (size_t at = 0, bytes = 0; at < text.size(); at += bytes) {
+      bytes = static_cast<size_t>(decode_utf8(text.data() + at).bytes);
+      if (piece.type == SentencePieceFile::Type::normal && piece_of(text.substr(at, bytes)) < 0)
+        throw Error(ErrorKind::bad_model,
+                    fmt::format("{}: piece {} ({}): its character {} is no piece, which is not supported",
+                                file.name, id, in_quotes(text), in_quotes(text.substr(at, bytes))));
+      const int32_t left = piece_of(text.substr(0, at)), right = piece_of(text.substr(at));
+      if (at == 0 || left < 0 || right < 0) continue;
+      rules.push_back({left, right, static_cast<int32_t>(id)});
+      ranks.push_back(rank);
+    }
+  }
+  merges_ = MergeTable(std::move(rules), ranks);
+}
+
+void BpeModel::find_ids_of_characters() {
+  for (int c = 0; c < 128; ++c) ascii_ids_[c] = vocabulary_.find(std::string(1, static_cast<char>(c)));
+  if (!unk_token_.empty()) unk_id_ = vocabulary_.find(unk_token_);
 }
 
 // Both forms of a merge: "left right", and ["left", "right"].

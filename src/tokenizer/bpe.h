@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tokenizer/model.h"
+#include "tokenizer/sentencepiece_file.h"
 
 namespace octavo::tokenizer {
 
@@ -26,6 +27,8 @@ class MergeTable {
 
   // The merges in order of rank; a later one of the same pair replaces the earlier.
   explicit MergeTable(std::vector<Rule> rules = {});
+  // Ranks that several rules may share: of those the leftmost place in the word comes first.
+  MergeTable(std::vector<Rule> rules, const std::vector<uint32_t>& ranks);
   const std::vector<Rule>& rules() const { return rules_; }  // by rank
   // Whether each merge has a higher rank than those that make its parts, as training leaves it: then merging never opens
   // a chance of lower rank than the one just taken.
@@ -52,6 +55,7 @@ class MergeTable {
     key ^= key >> 32;
     return (key * 0xd6e8feb86659fd93ull >> 32) & mask_;
   }
+  void insert(const Rule& rule, uint32_t rank);
   std::vector<Slot> slots_;
   size_t mask_ = 0;
   std::vector<Rule> rules_;
@@ -61,6 +65,8 @@ class MergeTable {
 class BpeModel : public Model {
  public:
   explicit BpeModel(const JsonNode& node);
+  // Two neighbours merge when together they are a piece; the piece of the highest score first.
+  explicit BpeModel(const SentencePieceFile& file);
   std::unique_ptr<ModelScratch> make_scratch() const override;
   void encode(std::string_view word, ModelScratch& scratch, std::vector<int32_t>& ids) const override;
   // What is spelled with characters cannot be done on bytes.
@@ -70,6 +76,7 @@ class BpeModel : public Model {
 
  private:
   void read_merges(const JsonNode& node);
+  void find_ids_of_characters();
   void symbols_of(std::string_view word, std::vector<int32_t>& symbols) const;
   bool symbols_of_bytes(std::string_view word, std::vector<int32_t>& symbols) const;
   int32_t whole_word(std::string_view word) const;  // -1: not a token

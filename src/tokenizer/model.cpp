@@ -19,6 +19,13 @@ void read_vocabulary(const JsonNode& node, Vocabulary& vocabulary) {
   }
 }
 
+void read_vocabulary(const SentencePieceFile& file, Vocabulary& vocabulary) {
+  const nlohmann::json nothing;
+  const JsonNode node(nothing, file.name, "pieces");
+  for (size_t id = 0; id < file.pieces.size(); ++id)
+    vocabulary.add(file.pieces[id].text, static_cast<int64_t>(id), node);
+}
+
 std::array<int32_t, 256> byte_fallback_ids(const JsonNode& node, const Vocabulary& vocabulary) {
   std::array<int32_t, 256> ids;
   for (int byte = 0; byte < 256; ++byte) {
@@ -40,6 +47,11 @@ std::unique_ptr<Model> make_model(const JsonNode& node) {
   if (type == "Unigram") return std::make_unique<UnigramModel>(node);
   if (type.empty()) node.fail("\"type\" is missing");
   node.fail(fmt::format("model {} is not supported (BPE, WordPiece, WordLevel, Unigram)", in_quotes(type)));
+}
+
+std::unique_ptr<Model> make_model(const SentencePieceFile& file) {
+  if (file.algorithm == SentencePieceFile::Algorithm::bpe) return std::make_unique<BpeModel>(file);
+  return std::make_unique<UnigramModel>(file);
 }
 
 }  // namespace octavo::tokenizer

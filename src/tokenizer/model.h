@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tokenizer/json_node.h"
+#include "tokenizer/sentencepiece_file.h"
 #include "tokenizer/vocabulary.h"
 
 namespace octavo::tokenizer {
@@ -36,10 +37,12 @@ class Model {
 
 // {"text": id, ...} of BPE, WordPiece and WordLevel.
 void read_vocabulary(const JsonNode& node, Vocabulary& vocabulary);
+void read_vocabulary(const SentencePieceFile& file, Vocabulary& vocabulary);
 // Ids of <0x00> to <0xFF>; throws bad_model naming one that is missing.
 std::array<int32_t, 256> byte_fallback_ids(const JsonNode& node, const Vocabulary& vocabulary);
 
 // The "model" object of a tokenizer.json.
 std::unique_ptr<Model> make_model(const JsonNode& node);
+std::unique_ptr<Model> make_model(const SentencePieceFile& file);
 
 }  // namespace octavo::tokenizer

@@ -1,11 +1,14 @@
 #include "tokenizer/normalizer.h"
 
 #include <fmt/format.h>
+#include <utf8proc.h>
 
 #include <algorithm>
+#include <stdexcept>
 #include <vector>
 
 #include "tokenizer/byte_level.h"
+#include "tokenizer/charsmap.h"
 #include "tokenizer/regex.h"
 #include "tokenizer/unicode.h"
 #include "tokenizer/utf8.h"
@@ -170,6 +173,62 @@ class Nmt : public Normalizer {
   }
 };
 
+// SentencePiece's compiled rules as the `tokenizers` package applies them: not the longest rule at every place, but the
+// shortest one to each short grapheme cluster as a whole, or to each of its characters.
+class Precompiled : public Normalizer {
+ public:
+  explicit Precompiled(const JsonNode& node) {
+    try {
+      map_ = Charsmap(from_base64(node.string("precompiled_charsmap")));
+    } catch (const std::invalid_argument& problem) {
+      node.child("precompiled_charsmap").fail(problem.what());
+    }
+  }
+  void apply(NormalizedText& t) const override {
+    std::string out;
+    out.reserve(t.text.size());
+    for (std::string_view rest = t.text; !rest.empty();) {
+      const std::string_view cluster = rest.substr(0, cluster_bytes(rest));
+      rest.remove_prefix(cluster.size());
+      append(cluster, out);
+    }
+    t.text = std::move(out);
+  }
+
+ private:
+  static constexpr size_t kShortCluster = 5;  // bytes
+
+  // NOTE: a rule for a part of the cluster replaces all of it.
+  void append(std::string_view cluster, std::string& out) const {
+    if (cluster.size() <= kShortCluster)
+      if (const auto rule = map_.shortest(cluster)) {
+        out += rule->replacement;
+        return;
+      }
+    for (size_t bytes = 0; !cluster.empty(); cluster.remove_prefix(bytes)) {
+      bytes = static_cast<size_t>(decode_utf8(cluster.data()).bytes);
+      const std::string_view character = cluster.substr(0, bytes);
+      const auto rule = map_.shortest(character);
+      out += rule ? rule->replacement : character;
+    }
+  }
+
+  static size_t cluster_bytes(std::string_view text) {
+    const CodePoint first = decode_utf8(text.data());
+    utf8proc_int32_t state = 0;
+    auto before = static_cast<utf8proc_int32_t>(first.value);
+    auto at = static_cast<size_t>(first.bytes);
+    while (at < text.size()) {
+      const CodePoint c = decode_utf8(text.data() + at);
+      const auto after = static_cast<utf8proc_int32_t>(c.value);
+      if (utf8proc_grapheme_break_stateful(before, after, &state)) break;
+      before = after, at += static_cast<size_t>(c.bytes);
+    }
+    return at;
+  }
+  Charsmap map_;
+};
+
 class ByteSpelling : public Normalizer {
  public:
   void apply(NormalizedText& t) const override { t.text = to_byte_characters(t.text); }
@@ -238,6 +297,7 @@ std::unique_ptr<Normalizer> make_normalizer(const JsonNode& node) {
   if (type == "BertNormalizer") return std::make_unique<Bert>(node);
   if (type == "ByteLevel") return std::make_unique<ByteSpelling>();
   if (type == "Nmt") return std::make_unique<Nmt>();
+  if (type == "Precompiled") return std::make_unique<Precompiled>(node);
   node.fail(fmt::format("normalizer {} is not supported", in_quotes(type)));
 }
 

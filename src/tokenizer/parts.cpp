@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "tokenizer/byte_level.h"
+#include "tokenizer/sentencepiece.h"
 
 namespace octavo::tokenizer {
 namespace {
@@ -103,6 +104,41 @@ std::optional<int32_t> named_token(Parts& parts, const JsonNode& config, const J
   return std::nullopt;
 }
 
+// What the configuration does not name stays as it is.
+void name_tokens(Parts& parts, const JsonNode& config, const JsonNode& map) {
+  const auto name = [&](std::optional<int32_t>& id, const char* key, bool must_exist) {
+    if (const auto named = named_token(parts, config, map, key, must_exist)) id = named;
+  };
+  name(parts.bos, "bos_token", true), name(parts.eos, "eos_token", true);
+  name(parts.unk, "unk_token", false), name(parts.pad, "pad_token", false);
+  if (!parts.unk && !parts.model->unk_token().empty())
+    if (const int32_t id = parts.find(parts.model->unk_token()); id >= 0) parts.unk = id;
+}
+
+// Control pieces and the unknown piece are special tokens, found in the text itself. User-defined pieces are found in the
+// normalised text, and merge with nothing; Unigram finds its own.
+void add_pieces_of_their_own(const SentencePieceFile& file, Parts& parts) {
+  std::vector<const AddedToken*> raw, normalized_ones;
+  for (size_t id = 0; id < file.pieces.size(); ++id) {
+    const SentencePieceFile::Piece& piece = file.pieces[id];
+    using Type = SentencePieceFile::Type;
+    const bool special = piece.type == Type::control || piece.type == Type::unknown;
+    const bool frozen =
+        piece.type == Type::user_defined && file.algorithm == SentencePieceFile::Algorithm::bpe;
+    if (!special && !frozen) continue;
+    AddedToken token;
+    token.id = static_cast<int32_t>(id);
+    token.content = token.matched = piece.text;
+    token.special = special, token.normalized = !special;
+    const AddedToken& kept = parts.added.emplace_back(std::move(token));
+    parts.added_by_content.emplace(kept.content, &kept);
+    parts.added_by_id.emplace(kept.id, &kept);
+    (special ? raw : normalized_ones).push_back(&kept);
+  }
+  parts.raw_matcher = TokenMatcher(std::move(raw));
+  parts.normalized_matcher = TokenMatcher(std::move(normalized_ones));
+}
+
 // Every byte that UTF-8 uses must come back from its token; else text would be lost without a word.
 void check_bytes(const Parts& parts, const JsonNode& node) {
   const auto scratch = parts.model->make_scratch();
@@ -144,12 +180,27 @@ std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNod
     return id >= 0 && id < parts->vocab_size && parts->decoded_text(static_cast<int32_t>(id)) != nullptr;
   };
   parts->post_processor = PostProcessor(child_or_null(tokenizer, "post_processor"), is_known);
-  parts->bos = named_token(*parts, config, map, "bos_token", true);
-  parts->eos = named_token(*parts, config, map, "eos_token", true);
-  parts->unk = named_token(*parts, config, map, "unk_token", false);
-  parts->pad = named_token(*parts, config, map, "pad_token", false);
-  if (!parts->unk && !parts->model->unk_token().empty())
-    if (const int32_t id = parts->find(parts->model->unk_token()); id >= 0) parts->unk = id;
+  name_tokens(*parts, config, map);
+  return parts;
+}
+
+std::shared_ptr<const Parts> read_parts(const SentencePieceFile& file, const JsonNode& config,
+                                        const JsonNode& map) {
+  auto parts = std::make_shared<Parts>();
+  parts->model = make_model(file);
+  parts->normalizer = make_sentencepiece_normalizer(file);
+  parts->decoder.push_back(make_sentencepiece_decoder(file));
+  add_pieces_of_their_own(file, *parts);
+  count_ids(*parts);
+  const auto piece = [&](int32_t id) { return id < 0 ? std::nullopt : std::optional(id); };
+  parts->bos = piece(file.bos_id), parts->eos = piece(file.eos_id), parts->pad = piece(file.pad_id);
+  name_tokens(*parts, config, map);
+  const auto ids = [&](const char* key, bool fallback, const std::optional<int32_t>& id) {
+    const bool added = config.is_null() ? fallback : config.boolean_or(key, fallback);
+    return added && id ? std::vector<int32_t>{*id} : std::vector<int32_t>{};
+  };
+  parts->post_processor =
+      PostProcessor(ids("add_bos_token", true, parts->bos), ids("add_eos_token", false, parts->eos));
   return parts;
 }
 

@@ -71,5 +71,9 @@ struct Parts {
 // `config` and `map` are the JSON of tokenizer_config.json and special_tokens_map.json, null when absent.
 std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNode& config,
                                         const JsonNode& map);
+// The same of a SentencePiece model file: BOS in front unless "add_bos_token" of the configuration says no, EOS behind if
+// "add_eos_token" says so.
+std::shared_ptr<const Parts> read_parts(const SentencePieceFile& file, const JsonNode& config,
+                                        const JsonNode& map);
 
 }  // namespace octavo::tokenizer

@@ -13,6 +13,8 @@ class PostProcessor {
   PostProcessor() = default;  // adds nothing
   // `is_known`: whether some token has this id. Throws bad_model naming what is not supported.
   PostProcessor(const JsonNode& node, const std::function<bool(int64_t)>& is_known);
+  PostProcessor(std::vector<int32_t> before, std::vector<int32_t> after)
+      : parts_{{false, std::move(before)}, {true, {}}, {false, std::move(after)}} {}
   std::vector<int32_t> apply(std::vector<int32_t> text_ids, bool add_special_tokens) const;
 
  private:

@@ -269,6 +269,26 @@ class Metaspace : public PreTokenizer {
   bool split_, always_, first_;
 };
 
+// Runs of characters of one script; Hiragana and Katakana count as Han.
+// NOTE: a blank and characters without a script belong to whatever is before them, and are lost at the start of a text.
+class UnicodeScripts : public PreTokenizer {
+ public:
+  void apply(const Piece& in, TextStore&, std::vector<Piece>& out) const override {
+    std::optional<uint32_t> begin;
+    uint8_t script = kAnyScript;
+    for (uint32_t at = 0; at < in.text.size();) {
+      const CodePoint c = decode_utf8(in.text.data() + at);
+      const uint8_t here = script_table()[c.value];
+      if (here != kAnyScript && here != script) {
+        if (begin) append_piece(in, *begin, at, out);
+        begin = at, script = here;
+      }
+      at += c.bytes;
+    }
+    if (begin) append_piece(in, *begin, static_cast<uint32_t>(in.text.size()), out);
+  }
+};
+
 class FixedLength : public PreTokenizer {
  public:
   explicit FixedLength(const JsonNode& node)
@@ -307,6 +327,7 @@ std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonNode& node) {
   if (type == "WhitespaceSplit") return std::make_unique<CharacterSplit>(is_white_space, Behavior::removed);
   if (type == "BertPreTokenizer") return std::make_unique<Bert>();
   if (type == "CharDelimiterSplit") return std::make_unique<Delimiter>(node);
+  if (type == "UnicodeScripts") return std::make_unique<UnicodeScripts>();
   if (type == "FixedLength") return std::make_unique<FixedLength>(node);
   node.fail(fmt::format("pre-tokenizer {} is not supported", in_quotes(type)));
 }

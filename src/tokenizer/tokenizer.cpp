@@ -14,14 +14,25 @@ using tokenizer::DecoderChain;
 using tokenizer::JsonNode;
 using tokenizer::Parts;
 using tokenizer::Piece;
+using tokenizer::SentencePieceFile;
 
 namespace {
 
 constexpr size_t kLongestText = size_t{64} << 20;
+constexpr int64_t kLargestSentencePiece = int64_t{64} << 20;  // published ones have some 5 MB
 
 nlohmann::json read_if_present(const std::filesystem::path& path) {
   std::error_code problem;
   return std::filesystem::exists(path, problem) ? read_json_file(path) : nlohmann::json();
+}
+
+// The tokenizer of a folder; any other path is the file itself.
+std::filesystem::path tokenizer_file(const std::filesystem::path& path) {
+  std::error_code problem;
+  if (!std::filesystem::is_directory(path, problem)) return path;
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"})
+    if (std::filesystem::exists(path / name, problem)) return path / name;
+  return path / "tokenizer.json";  // and its absence is the error
 }
 
 void check_text(std::string_view text) {
@@ -70,15 +81,27 @@ std::vector<Piece> words_of(const Parts& parts, std::string_view text, bool pars
 }  // namespace
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
-  std::error_code problem;
-  const bool is_folder = std::filesystem::is_directory(path, problem);
-  const std::filesystem::path file = is_folder ? path / "tokenizer.json" : path, folder = file.parent_path();
-  const nlohmann::json json = read_json_file(file);
+  const std::filesystem::path file = tokenizer_file(path), folder = file.parent_path();
   const nlohmann::json config = read_if_present(folder / "tokenizer_config.json");
   const nlohmann::json map = read_if_present(folder / "special_tokens_map.json");
-  return Tokenizer(tokenizer::read_parts(JsonNode(json, file.string()),
-                                         JsonNode(config, (folder / "tokenizer_config.json").string()),
-                                         JsonNode(map, (folder / "special_tokens_map.json").string())));
+  const JsonNode config_node(config, (folder / "tokenizer_config.json").string()),
+      map_node(map, (folder / "special_tokens_map.json").string());
+  if (file.extension() == ".model") {
+    const std::string bytes = read_text_file(file, kLargestSentencePiece);
+    return Tokenizer(
+        tokenizer::read_parts(SentencePieceFile::parse(bytes, file.string()), config_node, map_node));
+  }
+  const nlohmann::json json = read_json_file(file);
+  return Tokenizer(tokenizer::read_parts(JsonNode(json, file.string()), config_node, map_node));
+}
+
+Tokenizer Tokenizer::parse_sentencepiece(std::string_view model, const std::string& name,
+                                         std::string_view config_json) {
+  const nlohmann::json config =
+      config_json.empty() ? nlohmann::json() : parse_json(config_json, name + " (config)");
+  const nlohmann::json map;
+  return Tokenizer(tokenizer::read_parts(SentencePieceFile::parse(model, name),
+                                         JsonNode(config, name + " (config)"), JsonNode(map, name)));
 }
 
 Tokenizer Tokenizer::parse(std::string_view tokenizer_json, const std::string& name,

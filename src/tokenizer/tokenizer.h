@@ -29,12 +29,15 @@ class DecoderChain;
 // Immutable after load; every const member may be called from several threads at once.
 class Tokenizer {
  public:
-  // `path`: a model folder or the tokenizer.json itself. Next to it tokenizer_config.json and special_tokens_map.json
+  // `path`: a model folder, a tokenizer.json or a SentencePiece model (*.model). In a folder tokenizer.json comes first, then
+  // tokenizer.model, spiece.model, sentencepiece.bpe.model. Next to it tokenizer_config.json and special_tokens_map.json
   // are read when present (names of BOS, EOS and the others). Throws Error(bad_model) naming file and field.
   static Tokenizer load(const std::filesystem::path& path);
   // The same from memory; `name` stands for the file in messages, `config_json` may be empty.
   static Tokenizer parse(std::string_view tokenizer_json, const std::string& name,
                          std::string_view config_json = {});
+  static Tokenizer parse_sentencepiece(std::string_view model, const std::string& name,
+                                       std::string_view config_json = {});
 
   // Throws Error(usage) with the byte offset when `utf8` is not valid UTF-8.
   std::vector<int32_t> encode(std::string_view utf8, EncodeOptions options = {}) const;

@@ -140,8 +140,7 @@ TEST(TokenizerLoad, WrongTypesAndUnsupportedComponentsAreNamed) {
   expect_refused(with("model", {{"vocab", json::object()}}), "\"type\" is missing");
   expect_refused(changed([](json& j) { j["model"]["dropout"] = 0.1; }), "dropout: is 0.1");
   expect_refused(changed([](json& j) { j["model"]["byte_fallback"] = 1; }), "expected true or false");
-  expect_refused(with("normalizer", {{"type", "Precompiled"}}),
-                 "normalizer: normalizer \"Precompiled\" is not supported");
+  expect_refused(with("normalizer", {{"type", "Odd"}}), "normalizer: normalizer \"Odd\" is not supported");
   expect_refused(
       with("normalizer", {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}, {{"type", "Odd"}}}}}),
       "normalizers[1]");
@@ -151,8 +150,7 @@ TEST(TokenizerLoad, WrongTypesAndUnsupportedComponentsAreNamed) {
                  "regular expression \"(\"");
   expect_refused(with("normalizer", {{"type", "Replace"}, {"pattern", {{"String", ""}}}, {"content", ""}}),
                  "an empty pattern");
-  expect_refused(with("pre_tokenizer", {{"type", "UnicodeScripts"}}),
-                 "pre-tokenizer \"UnicodeScripts\" is not supported");
+  expect_refused(with("pre_tokenizer", {{"type", "Odd"}}), "pre-tokenizer \"Odd\" is not supported");
   expect_refused(with("pre_tokenizer", {{"type", "Split"},
                                         {"pattern", {{"Regex", "[a-z&&[^b]]"}}},
                                         {"behavior", "Isolated"},
@@ -174,6 +172,26 @@ TEST(TokenizerLoad, WrongTypesAndUnsupportedComponentsAreNamed) {
   expect_refused(with("decoder", {{"type", "Strip"}, {"content", "a"}, {"start", -1}, {"stop", 0}}),
                  "expected an integer from 0");
   expect_refused(with("post_processor", {{"type", "Odd"}}), "post-processor \"Odd\" is not supported");
+}
+
+TEST(TokenizerLoad, PrecompiledCharsmaps) {
+  const auto with = [](const std::string& base64) {
+    return changed([&](json& j) {
+      j["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", base64}};
+    });
+  };
+  expect_refused(with(""), "normalizer.precompiled_charsmap: 0 bytes hold no size");
+  expect_refused(with("AAA"), "3 characters of base64");
+  expect_refused(with("AA*A"), "character 2 is no base64");
+  expect_refused(with("/////w=="), "a trie of 4294967295 bytes where 0 are left");
+  expect_refused(with("AAAAAA=="), "a trie of 0 bytes");
+  expect_refused(with("BAAAAAAAAAD/"), "invalid UTF-8 at byte 0 of its texts");
+  expect_refused(changed([](json& j) {
+                   j["normalizer"] = {{"type", "Precompiled"}};
+                 }),
+                 "\"precompiled_charsmap\" is missing");
+  EXPECT_EQ(Tokenizer::parse(with("BAAAAAAAAAA=").dump(), "no rules").encode("ab"),
+            std::vector<int32_t>{259});
 }
 
 TEST(TokenizerLoad, PostProcessors) {

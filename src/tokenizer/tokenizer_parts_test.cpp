@@ -213,39 +213,7 @@ TEST(Unicode, Utf8OfEveryCodePoint) {
   }
 }
 
-// Of this thread on the CPU, so that a busy machine does not matter much.
-double thread_seconds() {
-  timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return t.tv_sec + 1e-9 * t.tv_nsec;
-}
-
-double seconds_for(const Tokenizer& tokenizer, const std::string& text) {
-  double best = 1e9;
-  for (int round = 0; round < 3; ++round) {
-    const double start = thread_seconds();
-    EXPECT_FALSE(tokenizer.encode(text).empty());
-    best = std::min(best, thread_seconds() - start);
-  }
-  return best;
-}
-
-// One word of a megabyte takes about twice the time of half of it. Doubled from a size where caches no longer matter much;
-// a quadratic step would show as a factor of 4, and in seconds.
-TEST(Time, LongRunsOfOneCharacter) {
-  const Tokenizer demo = Tokenizer::load(std::string(OCTAVO_SOURCE_DIR) + "/models/demo");
-  for (const char32_t c : {U'a', U' ', U'\n', U'0', U'.', U'\'', U'\u00e9', U'\u4e00', U'\u0301', U'\u3000',
-                           U'\U0001f600', U'\U0010ffff', U'\U0001e4d0'}) {
-    std::string text;
-    while (text.size() < (1 << 20)) append_utf8(text, c);
-    const double half = seconds_for(demo, text.substr(0, text.size() / 2 / 12 * 12)),
-                 whole = seconds_for(demo, text);
-    EXPECT_LT(whole, 2.0) << static_cast<uint32_t>(c);
-    EXPECT_LT(whole / half, 3.2) << static_cast<uint32_t>(c) << ": " << half << " s, " << whole << " s";
-  }
-}
-
-TEST(Time, DeepTextOnASmallStack) {
+TEST(Threads, DeepTextOnASmallStack) {
   std::string text(1 << 20, 'x');
   for (size_t i = 0; i < text.size(); i += 3) text[i] = ' ';
   const Tokenizer demo = Tokenizer::load(std::string(OCTAVO_SOURCE_DIR) + "/models/demo");

@@ -156,6 +156,11 @@ const CodePointBytes& flag_table() {
   return table;
 }
 
+const CodePointBytes& script_table() {
+  static const CodePointBytes table(kScriptRuns, 8);
+  return table;
+}
+
 CategorySet categories_named(std::string_view name) {
   CategorySet set = 0;
   for (int i = 0; i < kCategories; ++i)

@@ -76,6 +76,9 @@ class CodePointBytes {
 
 const CodePointBytes& category_table();
 const CodePointBytes& flag_table();
+// The script of a code point as the UnicodeScripts pre-tokeniser numbers them.
+const CodePointBytes& script_table();
+inline constexpr uint8_t kAnyScript = 0;  // blanks, and what has no script
 
 inline bool in_categories(char32_t c, CategorySet set) { return set >> category_table()[c] & 1u; }
 inline bool has_flag(char32_t c, CharacterFlag flag) { return flag_table()[c] & flag; }

@@ -48,6 +48,29 @@ UnigramModel::UnigramModel(const JsonNode& node) {
   pieces_ = ByteTrie(std::move(entries));
 }
 
+UnigramModel::UnigramModel(const SentencePieceFile& file)
+    : float_sums_(true), unk_id_(file.unk_id), byte_fallback_(file.byte_fallback) {
+  read_vocabulary(file, vocabulary_);
+  if (byte_fallback_) fallback_ids_ = byte_fallback_ids(JsonNode(nlohmann::json(), file.name), vocabulary_);
+  float lowest = std::numeric_limits<float>::max(), highest = std::numeric_limits<float>::lowest();
+  for (const SentencePieceFile::Piece& piece : file.pieces) {
+    if (piece.type != SentencePieceFile::Type::normal) continue;
+    lowest = std::min(lowest, piece.score), highest = std::max(highest, piece.score);
+  }
+  unk_score_ = lowest - static_cast<float>(kUnknownPenalty);
+  std::vector<ByteTrie::Entry> entries;
+  for (size_t id = 0; id < file.pieces.size(); ++id) {
+    const SentencePieceFile::Piece& piece = file.pieces[id];
+    // A user-defined piece is better than whatever else could stand in its place.
+    scores_.push_back(piece.type == SentencePieceFile::Type::user_defined
+                          ? static_cast<float>(piece.text.size()) * highest - 0.1
+                          : piece.score);
+    if (piece.in_text())
+      entries.emplace_back(vocabulary_.text(static_cast<int32_t>(id)), static_cast<int32_t>(id));
+  }
+  pieces_ = ByteTrie(std::move(entries));
+}
+
 std::unique_ptr<ModelScratch> UnigramModel::make_scratch() const {
   return std::make_unique<UnigramScratch>();
 }
@@ -58,7 +81,8 @@ void UnigramModel::encode(std::string_view word, ModelScratch& scratch, std::vec
   const auto offer = [&](size_t from, size_t to, double score, int32_t id) {
     Reach& target = s.reach[to];
     const double total = score + s.reach[from].score;
-    if (target.from < 0 || total > target.score) target = {total, static_cast<int32_t>(from), id};
+    if (target.from < 0 || total > target.score)
+      target = {float_sums_ ? static_cast<float>(total) : total, static_cast<int32_t>(from), id};
   };
   for (size_t at = 0; at < word.size();) {
     const size_t character = decode_utf8(word.data() + at).bytes;
@@ -93,8 +117,8 @@ void UnigramModel::encode(std::string_view word, ModelScratch& scratch, std::vec
 }
 
 void UnigramModel::append_piece(std::string_view piece, std::vector<int32_t>& ids) const {
-  if (const int32_t id = vocabulary_.find(piece); id >= 0)
-    ids.push_back(id);
+  if (const auto found = pieces_.longest(piece); found.value >= 0 && found.length == piece.size())
+    ids.push_back(found.value);
   else if (byte_fallback_)
     for (const char c : piece) ids.push_back(fallback_ids_[static_cast<uint8_t>(c)]);
   else

@@ -10,6 +10,7 @@ namespace octavo::tokenizer {
 class UnigramModel : public Model {
  public:
   explicit UnigramModel(const JsonNode& node);
+  explicit UnigramModel(const SentencePieceFile& file);
   std::unique_ptr<ModelScratch> make_scratch() const override;
   void encode(std::string_view word, ModelScratch& scratch, std::vector<int32_t>& ids) const override;
   std::string unk_token() const override { return unk_id_ < 0 ? std::string() : vocabulary_.text(unk_id_); }
@@ -19,6 +20,7 @@ class UnigramModel : public Model {
 
   ByteTrie pieces_;
   std::vector<double> scores_;  // by id
+  bool float_sums_ = false;     // as SentencePiece adds scores up; the `tokenizers` package uses doubles
   double unk_score_ = 0;
   int32_t unk_id_ = -1;
   bool byte_fallback_ = false;
