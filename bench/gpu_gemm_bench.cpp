@@ -1,8 +1,8 @@
 // octavo_gpu_gemm_bench: times of the INT8 products on a GPU, in two regimes (design 7).
-//   octavo_gpu_gemm_bench [--match START]... [--plans] [--seconds S] --out FILE
+//   octavo_gpu_gemm_bench [--match START]... [--plan START]... [--burst-only] [--seconds S] --out FILE
 // M <= 256: a call in a replayed CUDA graph over rotated inputs, none of them in L2. M >= 1024: bursts after 0.1 s of idle,
 // and sustained, the second half of 0.4 s back to back. Codes are normal with sigma 31.75, as in bench/peers/gemm_int8.py:
-// the power limit makes times depend on the data. --plans: every tile and split, not only the one that is chosen.
+// the power limit makes times depend on the data.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
@@ -203,34 +203,42 @@ std::vector<Int8Plan> other_plans(const Size& s) {
   return plans;
 }
 
+bool begins_with_any(const std::string& name, const std::vector<std::string>& starts) {
+  return starts.empty() || std::any_of(starts.begin(), starts.end(),
+                                       [&](const std::string& start) { return name.rfind(start, 0) == 0; });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   std::string out;
   std::vector<std::string> match;
-  bool plans = false, burst_only = false;
+  std::vector<std::string> plans;
+  bool burst_only = false;
   double seconds = 1e9;
   CLI::App app("Times of the INT8 products on a GPU");
   app.add_option("--match", match, "only cases whose name begins with this (several: any)");
   app.add_option("--out", out, "JSON file");
   app.add_option("--seconds", seconds, "start no new case after this many");
-  app.add_flag("--plans", plans, "every tile and split, not only the one that is chosen");
+  app.add_option("--plan", plans,
+                 "instead of the plan that is chosen: those whose name begins with this (several: any)");
   app.add_flag("--burst-only", burst_only, "no sustained times");
   CLI11_PARSE(app, argc, argv);
   try {
     const auto start = std::chrono::steady_clock::now();
     Bench bench;
     for (const Size& s : sizes()) {
-      const auto begins = [&](const std::string& start) { return s.name().rfind(start, 0) == 0; };
-      if (!match.empty() && std::none_of(match.begin(), match.end(), begins)) continue;
+      if (!begins_with_any(s.name(), match)) continue;
       if (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() > seconds) break;
       std::vector<std::pair<std::string, Call>> calls;
-      calls.emplace_back("chosen", [](const Context& ctx, const GemmW8A8Args& a) { gemm_w8a8(ctx, a); });
-      if (plans)
+      if (plans.empty())
+        calls.emplace_back("chosen", [](const Context& ctx, const GemmW8A8Args& a) { gemm_w8a8(ctx, a); });
+      else
         for (const Int8Plan& p : other_plans(s))
-          calls.emplace_back(name_of_plan(p), [p](const Context& ctx, const GemmW8A8Args& a) {
-            gemm_w8a8_with_plan(ctx, a, p);
-          });
+          if (begins_with_any(name_of_plan(p), plans))
+            calls.emplace_back(name_of_plan(p), [p](const Context& ctx, const GemmW8A8Args& a) {
+              gemm_w8a8_with_plan(ctx, a, p);
+            });
       bench.run(s, calls, !burst_only);
     }
     int driver = 0, runtime = 0;

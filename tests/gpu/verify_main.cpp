@@ -1,6 +1,6 @@
 // octavo_verify: every case of every op on the GPU against the CPU reference; receipts. Exit code 1 when a case failed.
 //   octavo_verify [--op NAME]... [--out DIR] [--keys FILE] [--repeats N] [--threads N] [--most-elements N] [--every N]
-//                 [--exact] [--list] [--digests]
+//                 [--match TEXT] [--verbose] [--exact] [--list] [--digests]
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -24,7 +24,8 @@ struct Options {
   std::string out, keys;
   int64_t repeats = 100, most_elements = 4'000'000;
   int threads = 8, every = 1;
-  bool exact = false, list = false, digests = false;
+  std::string match;
+  bool exact = false, list = false, digests = false, verbose = false;
 };
 constexpr int64_t kDigestElements = 20'000;  // the references of all such cases take seconds
 
@@ -43,6 +44,7 @@ std::vector<Verified> verify(const std::vector<harness::OpCase>& cases, const Op
         const auto before = harness::make_args(c);
         const DeviceRun run = [&] {
           const std::lock_guard lock(gpu);
+          if (options.verbose) fmt::print("{}\n", c.name), std::fflush(stdout);
           return run_on_device(stream, c, before, options.exact ? Placement::exact : Placement::canaried,
                                options.repeats);
         }();
@@ -80,7 +82,8 @@ std::vector<harness::OpCase> chosen_cases(const OpEntry& op, const Options& opti
   std::vector<harness::OpCase> cases;
   int64_t number = 0;
   for (auto& c : op.cases())
-    if (most_elements_of(c) <= options.most_elements && number++ % options.every == 0)
+    if (c.name.find(options.match) != std::string::npos && most_elements_of(c) <= options.most_elements &&
+        number++ % options.every == 0)
       cases.push_back(std::move(c));
   return cases;
 }
@@ -140,6 +143,8 @@ int main(int argc, char** argv) {
   app.add_option("--every", options.every, "only every Nth case")->check(CLI::PositiveNumber);
   app.add_flag("--exact", options.exact,
                "arguments in allocations of exactly their size, no repeats (for compute-sanitizer)");
+  app.add_option("--match", options.match, "only cases whose name contains this");
+  app.add_flag("--verbose", options.verbose, "each case's name before it runs");
   app.add_flag("--list", options.list, "the ops and the digests of their case tables; needs no GPU");
   app.add_flag("--digests", options.digests,
                "JSON: case tables and the CPU's digests of small exact cases; needs no GPU");

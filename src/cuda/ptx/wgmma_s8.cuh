@@ -5,20 +5,9 @@
 #pragma once
 #include <cstdint>
 
-#include "core/dtype.h"
+#include "cuda/ptx/tile_descriptor.h"
 
 namespace octavo::cuda::ptx {
-
-// Rows of 128 bytes, swizzled: 8 rows are an atom of 1,024 bytes, on which the tile starts. PTX ISA, "Matrix descriptor":
-// address / 16, 14 bits; leading offset (unused here) at bit 16; 1,024 / 16 between atoms at bit 32; 128-byte swizzle = 1 at 62.
-constexpr uint64_t kSwizzledTile = (uint64_t{1} << 62) | (uint64_t{1024 / 16} << 32) | (uint64_t{1} << 16);
-OCTAVO_HD constexpr uint64_t tile_descriptor(uint32_t shared_bytes) {
-  return kSwizzledTile | ((shared_bytes & 0x3ffff) >> 4);
-}
-// The tile that begins `bytes` later: 32 for the next 32 of k, 8,192 for the next 64 rows.
-OCTAVO_HD constexpr uint64_t advance(uint64_t descriptor, int bytes) {
-  return descriptor + static_cast<uint64_t>(bytes / 16);
-}
 
 // Before the first product of a batch: what ordinary code wrote to the registers comes first.
 __device__ __forceinline__ void wgmma_begin() {

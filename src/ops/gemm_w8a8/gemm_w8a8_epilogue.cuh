@@ -5,6 +5,7 @@
 #include "cuda/ptx/warpgroup.cuh"
 #include "cuda/vec.cuh"
 #include "ops/gemm_w8a8/gemm_w8a8.h"
+#include "ops/gemm_w8a8/gemm_w8a8_tiles.h"
 
 namespace octavo {
 
@@ -121,8 +122,8 @@ __device__ __forceinline__ void store_eight(const Int8Output& out, int row, int 
 
 // A warp's 16 rows x 2 kCount columns of sums in the layout of wgmma (ptx/wgmma_s8.cuh) to y, from (row, column) on.
 // x_scale: of rows lane / 4 and lane / 4 + 8; columns: (scale, bias) of the columns, in shared memory.
-// They go through the warp's 2 KB of shared memory in chunks of 16 rows x 128 bytes, to be stored in whole rows. 16-byte
-// part p of row r lies in place p ^ (r % 8), so that neither writes nor reads meet in a bank.
+// They go through the warp's 2 KB of shared memory in chunks of 16 rows x 128 bytes, to be stored in whole rows. (Parts
+// of 16 bytes permuted, place_in_rows_of_128.)
 template <class Y, int kCount>
 __device__ __forceinline__ void store_sums(const Int8Output& out, int row, int column,
                                            const int32_t (&acc)[kCount], const float (&x_scale)[2],
@@ -130,7 +131,6 @@ __device__ __forceinline__ void store_sums(const Int8Output& out, int row, int c
   constexpr int kColumns = 128 / sizeof(Y), kEights = kColumns / 8;  // of a chunk
   const int lane = static_cast<int>(threadIdx.x) % 32, pair = lane % 4 * 2;
   char* bytes = reinterpret_cast<char*>(staging);
-  const auto place = [](int r, int part) { return r * 128 + ((part ^ (r & 7)) * 16); };
   const auto scaled_pair = [&](int j,
                                int half) {  // columns 8 j + pair and the next, of row lane / 4 + 8 half
     const float4 c = *reinterpret_cast<const float4*>(columns + 8 * j + pair);
@@ -151,7 +151,7 @@ __device__ __forceinline__ void store_sums(const Int8Output& out, int row, int c
           const float2 v = scaled_pair(first + j + i / 2, i % 2);
           words[i] = cuda::pack_pair(v.x, v.y, Y{});
         }
-        cuda::ptx::store_matrices(bytes + place(lane % 16, j + lane / 16), words);
+        cuda::ptx::store_matrices(bytes + place_in_rows_of_128(lane % 16, j + lane / 16), words);
       }
     } else {
 #pragma unroll
@@ -163,7 +163,7 @@ __device__ __forceinline__ void store_sums(const Int8Output& out, int row, int c
             const float2 f = scaled_pair(first + j, half);
             v = make_int2(__float_as_int(f.x), __float_as_int(f.y));
           }
-          char* at = bytes + place(lane / 4 + 8 * half, 2 * j + pair / 4) + pair % 4 * 4;
+          char* at = bytes + place_in_rows_of_128(lane / 4 + 8 * half, 2 * j + pair / 4) + pair % 4 * 4;
           *reinterpret_cast<int2*>(at) = v;
         }
     }
@@ -171,7 +171,7 @@ __device__ __forceinline__ void store_sums(const Int8Output& out, int row, int c
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int r = 4 * i + lane / 8, part = lane % 8;
-      const uint4 vector = *reinterpret_cast<const uint4*>(bytes + place(r, part));
+      const uint4 vector = *reinterpret_cast<const uint4*>(bytes + place_in_rows_of_128(r, part));
       if (row + r < out.m)
         store_vector<Y>(out, row + r, column + kColumns * chunk + part * (16 / static_cast<int>(sizeof(Y))),
                         vector);

@@ -5,7 +5,6 @@
 #include "cuda/ptx/mma_s8.cuh"
 #include "ops/gemm_w8a8/gemm_w8a8_cuda.h"
 #include "ops/gemm_w8a8/gemm_w8a8_epilogue.cuh"
-#include "ops/gemm_w8a8/gemm_w8a8_tiles.h"
 
 namespace octavo {
 namespace {
@@ -23,10 +22,7 @@ struct Sm80Call {
   Int8Output out;
 };
 
-// 64 bytes of a row are four parts of 16; part p of row r lies in place p ^ (r / 2 % 4), so that the eight rows of a
-// matrix, two to 128 bytes, never meet in a bank.
-using Operand = int8_t[kTile * kDepth];
-__device__ __forceinline__ int place(int row, int part) { return row * kDepth + (part ^ (row / 2 % 4)) * 16; }
+using Operand = int8_t[kTile * kDepth];  // rows of 64 bytes, parts of 16 permuted: place_in_rows_of_64
 
 struct Sm80Shared {
   alignas(128) Operand x[kStages], w[kStages];
@@ -43,7 +39,7 @@ __device__ __forceinline__ void load_operand(Operand& stage, const int8_t* from,
     const int at = static_cast<int>(threadIdx.x) + i * kThreads, row = at / 4, part = at % 4;
     const int column = k + part * 16, left = first_row + row < rows ? min(16, max(0, depth - column)) : 0;
     const int8_t* source = left ? from + (first_row + row) * stride + column : from;
-    ptx::copy_async(stage + place(row, part), source, left);
+    ptx::copy_async(stage + place_in_rows_of_64(row, part), source, left);
   }
 }
 
@@ -56,11 +52,12 @@ __device__ __forceinline__ void multiply(const Operand& x, const Operand& w, int
     uint32_t a[2][4];
 #pragma unroll
     for (int i = 0; i < 2; ++i)
-      ptx::load_matrices(a[i], x + place(first_row + 16 * i + lane % 16, part + lane / 16));
+      ptx::load_matrices(a[i], x + place_in_rows_of_64(first_row + 16 * i + lane % 16, part + lane / 16));
 #pragma unroll
     for (int j = 0; j < kWarpColumns / 16; ++j) {
       uint32_t b[4];  // columns 0-7: k 0-15, k 16-31; columns 8-15: the same
-      ptx::load_matrices(b, w + place(first_column + 16 * j + lane % 8 + lane / 16 * 8, part + lane / 8 % 2));
+      ptx::load_matrices(
+          b, w + place_in_rows_of_64(first_column + 16 * j + lane % 8 + lane / 16 * 8, part + lane / 8 % 2));
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         ptx::mma_s8(acc[i] + 8 * j, a[i], b[0], b[1]);

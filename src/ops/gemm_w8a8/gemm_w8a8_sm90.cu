@@ -4,6 +4,8 @@
 //   few    up to 128 tokens: left = w, right = x; a cluster splits k, its s32 sums meet in distributed shared memory.
 //          Bound by reading the weights.
 // Threads: warp 0 loads, warpgroups 1 and 2 multiply; sums lie in registers as in ptx/wgmma_s8.cuh.
+#include <algorithm>
+
 #include "core/buffer.h"
 #include "cuda/device.h"
 #include "cuda/launch.h"
@@ -76,7 +78,7 @@ __device__ __forceinline__ void consume_tiles(TileShared<C>& shared, const Int8C
     multiply(shared.stages, slot, blocks, first_row, acc, [&](int b) {
       if constexpr (C::kInTurn) {
         if (b == blocks - 1 && lane == 0) ptx::mbarrier_arrive(&shared.turn[group ^ 1]);
-      } else if (announces && b == min(call.lead, blocks) - 1) {
+      } else if (announces && b == call.lead - 1) {
         ptx::named_barrier_arrive(kBothBarrier, 2 * kGroupThreads);
         announces = false;
       }
@@ -131,8 +133,9 @@ __global__ void __launch_bounds__(kInt8Threads, 1) gemm_w8a8_tiles(const __grid_
 
 // ---- few tokens
 
-template <int kTokens, int kStages>
-using Few = Int8Config<128, kTokens, kStages, 1, false, false>;
+// Two blocks a multiprocessor where they fit: one's sums meet while the other reads, and the next launch starts early.
+template <int kTokens, int kStages, int kPerCore>
+using Few = Int8Config<128, kTokens, kStages, 1, false, false, kPerCore>;
 
 template <class C>
 struct FewShared {
@@ -201,7 +204,8 @@ __device__ __forceinline__ void consume_few(FewShared<C>& shared, const Int8Call
 }
 
 template <class C>
-__global__ void __launch_bounds__(kInt8Threads, 1) gemm_w8a8_few(const __grid_constant__ Int8Call call) {
+__global__ void __launch_bounds__(kInt8Threads, C::kPerCore)
+    gemm_w8a8_few(const __grid_constant__ Int8Call call) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) uint8_t memory[];
   auto& shared = *reinterpret_cast<FewShared<C>*>(memory);
@@ -220,7 +224,7 @@ __global__ void __launch_bounds__(kInt8Threads, 1) gemm_w8a8_few(const __grid_co
   ptx::grid_dependency_wait();
 
   if (group == 0) {
-    ptx::give_registers_back<kProducerRegisters>();
+    if constexpr (C::kPerCore == 1) ptx::give_registers_back<kProducerRegisters>();
     if (threadIdx.x == 0) {
       Slot<C> slot;
       const int clusters = static_cast<int>(ptx::cluster_count());
@@ -231,7 +235,7 @@ __global__ void __launch_bounds__(kInt8Threads, 1) gemm_w8a8_few(const __grid_co
     }
     __syncwarp();
   } else {
-    ptx::take_registers<kConsumerRegisters>();
+    if constexpr (C::kPerCore == 1) ptx::take_registers<kConsumerRegisters>();
     consume_few<C>(shared, call, group - 1, rank);
   }
   ptx::cluster_arrive(),
@@ -255,13 +259,16 @@ void run_kernel(const Context& ctx, const char* name, void (*kernel)(Int8Call), 
                 const ConstTensor& left, const ConstTensor& right, const GemmW8A8Args& a,
                 const Int8Plan& plan) {
   constexpr int kDown = C::kShareLeft ? 1 : C::kSharers, kAcross = C::kShareLeft ? C::kSharers : 1;
-  const Int8Call call{.left = cuda::tensor_map_of(matrix_of(left), C::kRows / kAcross),
-                      .right = cuda::tensor_map_of(matrix_of(right), C::kCols / kDown),
-                      .out = int8_output(a),
-                      .grid = {ceil_div(left.dim(0), C::kRows * kDown),
-                               ceil_div(right.dim(0), C::kCols * kAcross), plan.group},
-                      .k_blocks = ceil_div(a.x.dim(1), kDepthOfBlock),
-                      .lead = plan.lead};
+  const int blocks = ceil_div(a.x.dim(1), kDepthOfBlock);
+  const Int8Call call{
+      .left = cuda::tensor_map_of(matrix_of(left), C::kRows / kAcross),
+      .right = cuda::tensor_map_of(matrix_of(right), C::kCols / kDown),
+      .out = int8_output(a),
+      .grid = {ceil_div(left.dim(0), C::kRows * kDown), ceil_div(right.dim(0), C::kCols * kAcross),
+               plan.group},
+      .k_blocks = blocks,
+      // NOTE: with a longer lead the ring would be full of what the other consumer has not read.
+      .lead = std::min({plan.lead, C::kStages - 1, blocks})};
   cuda::LaunchShape shape{.kernel = name,
                           .grid = dim3(static_cast<unsigned>(C::kSharers * plan.split)),
                           .block = dim3(kInt8Threads),
@@ -280,7 +287,7 @@ void run_tiles(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) 
 }
 template <class C>
 void run_few(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) {
-  static_assert(sizeof(FewShared<C>) <= 227 * 1024);
+  static_assert(C::kPerCore * (sizeof(FewShared<C>) + 1024) <= 228 * 1024);
   run_kernel<C>(ctx, "gemm_w8a8_few", gemm_w8a8_few<C>, sizeof(FewShared<C>), a.w, a.x, a, plan);
 }
 
@@ -290,10 +297,10 @@ void run_plan(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) {
     case Int8Tile::m128_n256: return run_tiles<Tile128x256, Y>(ctx, a, plan);
     case Int8Tile::m256_n128: return run_tiles<Tile256x128, Y>(ctx, a, plan);
     case Int8Tile::m128_n128_in_turn: return run_tiles<Tile128x128InTurn, Y>(ctx, a, plan);
-    case Int8Tile::few16: return run_few<Few<16, 10>>(ctx, a, plan);
-    case Int8Tile::few32: return run_few<Few<32, 9>>(ctx, a, plan);
-    case Int8Tile::few64: return run_few<Few<64, 7>>(ctx, a, plan);
-    case Int8Tile::few128: return run_few<Few<128, 4>>(ctx, a, plan);
+    case Int8Tile::few16: return run_few<Few<16, 5, 2>>(ctx, a, plan);
+    case Int8Tile::few32: return run_few<Few<32, 4, 2>>(ctx, a, plan);
+    case Int8Tile::few64: return run_few<Few<64, 3, 2>>(ctx, a, plan);
+    case Int8Tile::few128: return run_few<Few<128, 4, 1>>(ctx, a, plan);
   }
 }
 

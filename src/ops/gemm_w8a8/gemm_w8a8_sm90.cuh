@@ -25,15 +25,17 @@ struct Int8Call {
   Int8Output out;
   TileGrid grid;  // of clusters
   int k_blocks;
-  int lead;  // Int8Plan::lead
+  int lead;  // Int8Plan::lead, at most the stages and the blocks
 };
 
 // kRows x kCols of a block; kSharers blocks of a cluster share the left operand (rows) or the right one (cols), each
 // loading its part for all. kInTurn: each consumer has its own tile, else each has half of the rows of one.
-template <int kRows_, int kCols_, int kStages_, int kSharers_, bool kShareLeft_, bool kInTurn_>
+template <int kRows_, int kCols_, int kStages_, int kSharers_, bool kShareLeft_, bool kInTurn_,
+          int kPerCore_ = 1>
 struct Int8Config {
   static constexpr int kRows = kRows_, kCols = kCols_, kStages = kStages_, kSharers = kSharers_;
   static constexpr bool kShareLeft = kShareLeft_, kInTurn = kInTurn_;
+  static constexpr int kPerCore = kPerCore_;                      // blocks of a multiprocessor
   static constexpr int kGroupRows = kInTurn ? kRows : kRows / 2;  // of a consumer
   static constexpr int kProducts = kGroupRows / 64;               // wgmma instructions down the rows
   static constexpr int kStageBytes = (kRows + kCols) * kRowBytes;

@@ -18,10 +18,11 @@ int64_t clocks_of(const Int8Plan& plan, int64_t m, int64_t n, int64_t k_blocks, 
   const int64_t blocks_of_cluster = is_few(plan.tile) ? plan.split : s.cluster;
   const int64_t m_cluster = is_few(plan.tile) || !s.share_w ? s.m : s.m * s.cluster;
   const int64_t n_cluster = is_few(plan.tile) || s.share_w ? s.n : s.n * s.cluster;
-  const int64_t rounds = ceil_div(ceil_div(m, m_cluster) * ceil_div(n, n_cluster), cores / blocks_of_cluster);
+  const int64_t rounds =
+      ceil_div(ceil_div(m, m_cluster) * ceil_div(n, n_cluster), cores * s.per_core / blocks_of_cluster);
   const int64_t products = int64_t{2} * s.m * s.n * kDepthOfBlock / kInt8OpsPerClock;
   if (is_few(plan.tile))
-    return rounds * ceil_div(k_blocks, plan.split) * std::max(products, kClocksPerWeightBlock) +
+    return rounds * s.per_core * ceil_div(k_blocks, plan.split) * std::max(products, kClocksPerWeightBlock) +
            (plan.split > 1 ? kJoinClocks : kEpilogueClocks) + rounds * kEpilogueClocks / 4;
   // In turn, only the last tile's epilogue shows; else its second half is hidden by the other warpgroup's products.
   const int64_t shown =

@@ -25,14 +25,15 @@ struct Int8TileShape {
   int m, n;      // tokens, features
   int cluster;   // blocks that share an operand; 1 for few*, whose cluster splits k
   bool share_w;  // else x
+  int per_core;  // blocks of a multiprocessor
   const char* name;
 };
 constexpr Int8TileShape shape_of(Int8Tile tile) {
   constexpr Int8TileShape shapes[kInt8Tiles] = {
-      {128, 256, 2, true, "128x256x128"},  {256, 128, 2, false, "256x128x128"},
-      {128, 128, 2, true, "128x128x128"},  {16, 128, 1, true, "16x128x128"},
-      {32, 128, 1, true, "32x128x128"},    {64, 128, 1, true, "64x128x128"},
-      {128, 128, 1, true, "128x128x128/k"}};
+      {128, 256, 2, true, 1, "128x256x128"},  {256, 128, 2, false, 1, "256x128x128"},
+      {128, 128, 2, true, 1, "128x128x128"},  {16, 128, 1, true, 2, "16x128x128"},
+      {32, 128, 1, true, 2, "32x128x128"},    {64, 128, 1, true, 2, "64x128x128"},
+      {128, 128, 1, true, 1, "128x128x128/k"}};
   return shapes[static_cast<int>(tile)];
 }
 constexpr bool is_few(Int8Tile tile) { return tile >= Int8Tile::few16; }
@@ -72,6 +73,15 @@ OCTAVO_HD constexpr TilePlace place_of(const TileGrid& grid, int index) {
   const int first = index / per_group * grid.group, at = index % per_group;
   const int height = grid.rows - first < grid.group ? grid.rows - first : grid.group;
   return {first + at % height, at / height};
+}
+
+// Where 16-byte part `part` of a row lies in shared memory, in bytes: rows of 128 (8 parts) or 64 bytes (4 parts), permuted
+// so that neither the eight rows of an 8 x 16-byte matrix nor the parts of whole rows meet in a bank.
+OCTAVO_HD constexpr int place_in_rows_of_128(int row, int part) {
+  return row * 128 + (part ^ (row % 8)) * 16;
+}
+OCTAVO_HD constexpr int place_in_rows_of_64(int row, int part) {
+  return row * 64 + (part ^ (row / 2 % 4)) * 16;
 }
 
 }  // namespace octavo

@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "cuda/ptx/tile_descriptor.h"
 #include "ops/gemm_w8a8/gemm_w8a8_tiles.h"
 
 namespace octavo {
@@ -56,7 +57,7 @@ TEST(Int8Plan, FewTokensSplitKToFillTheGpu) {
     const Int8Plan plan = plan_int8(m, 4096, 32, 132);
     EXPECT_TRUE(is_few(plan.tile)) << m;
     EXPECT_GE(shape_of(plan.tile).m, m);
-    EXPECT_EQ(plan.split, 4) << m;
+    EXPECT_GE(32 * plan.split, 128) << m << " tokens: 32 tiles of 128 features, 132 multiprocessors";
   }
   EXPECT_EQ(plan_int8(1, 1, 1, 132).split, 1) << "one block of k cannot be split";
   EXPECT_LE(plan_int8(1, 128, 3, 132).split, 3);
@@ -85,6 +86,53 @@ TEST(Int8Plan, AlwaysRuns) {
           ASSERT_TRUE(plan.split == 1 || is_few(plan.tile));
           ASSERT_GE(plan.group, 1);
         }
+}
+
+// Bits as the PTX ISA lists them, by hand: address 0x1400 / 16 = 0x140; leading 1 << 16; 1,024 / 16 = 64 << 32; 1 << 62.
+TEST(TileDescriptor, BitFields) {
+  EXPECT_EQ(cuda::ptx::tile_descriptor(0x1400), 0x4000004000010140ull);
+  EXPECT_EQ(cuda::ptx::tile_descriptor(227 * 1024 - 1024) & 0x3fff, 226u * 64)
+      << "the highest tile fits 14 bits";
+  EXPECT_EQ(cuda::ptx::advance(cuda::ptx::tile_descriptor(0), 96), 0x4000004000010006ull);
+  EXPECT_EQ(cuda::ptx::advance(cuda::ptx::tile_descriptor(0x400), 64 * 128),
+            cuda::ptx::tile_descriptor(0x400 + 8192));
+}
+
+// Shared memory moves 128 bytes at once: eight 16-byte accesses, which must lie in eight different sixteenths of 128 bytes.
+template <class Place>
+void expect_no_conflict(Place&& place, const char* what) {
+  std::set<int> sixteenths;
+  for (int i = 0; i < 8; ++i) sixteenths.insert(place(i) % 128 / 16);
+  EXPECT_EQ(sixteenths.size(), 8u) << what;
+}
+
+TEST(Swizzle, NoPlaceTwiceAndNoBankConflict) {
+  std::set<int> rows_of_128, rows_of_64;
+  for (int row = 0; row < 16; ++row) {
+    for (int part = 0; part < 8; ++part) rows_of_128.insert(place_in_rows_of_128(row, part));
+    for (int part = 0; part < 4; ++part) rows_of_64.insert(place_in_rows_of_64(row, part));
+    expect_no_conflict([&](int part) { return place_in_rows_of_128(row, part); }, "a row read whole");
+  }
+  EXPECT_EQ(rows_of_128.size(), 16u * 8);
+  EXPECT_EQ(rows_of_64.size(), 16u * 4);
+  EXPECT_EQ(*rows_of_128.rbegin(), 16 * 128 - 16);
+  EXPECT_EQ(*rows_of_64.rbegin(), 16 * 64 - 16);
+  for (const int first_row : {0, 8})
+    for (int part = 0; part < 8; ++part) {
+      expect_no_conflict([&](int r) { return place_in_rows_of_128(first_row + r, part); },
+                         "a matrix, stmatrix");
+      expect_no_conflict([&](int r) { return place_in_rows_of_64(first_row + r, part % 4); },
+                         "a matrix, ldmatrix");
+    }
+}
+
+// The sums of a tile with few tokens: 8 rows (features) and 4 pairs of columns (tokens) of a warp, 132 words to a token.
+TEST(Swizzle, SumsOfAWarpLieInAllBanks) {
+  for (int c = 0; c < 2; ++c) {
+    std::set<int> banks;
+    for (int lane = 0; lane < 32; ++lane) banks.insert(((lane % 4 * 2 + c) * 132 + lane / 4) % 32);
+    EXPECT_EQ(banks.size(), 32u);
+  }
 }
 
 }  // namespace
