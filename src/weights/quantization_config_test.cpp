@@ -62,6 +62,62 @@ TEST(QuantizationConfig, WeightOnlyAndPerTensorAreAccepted) {
   EXPECT_TRUE(read(config).present());
 }
 
+TEST(QuantizationConfig, StaticAndPerTensorActivationsAreReadPastAndSaid) {
+  EXPECT_TRUE(read(w8a8()).notes().empty());
+  Json config = w8a8();
+  Json& activations = config["quantization_config"]["config_groups"]["group_0"]["input_activations"];
+  activations["strategy"] = "tensor";
+  const QuantizationConfig dynamic = read(config);
+  EXPECT_FALSE(dynamic.static_activations);
+  ASSERT_EQ(dynamic.notes().size(), 1u);
+  EXPECT_NE(dynamic.notes()[0].find("one activation scale for all tokens"), std::string::npos);
+  activations["dynamic"] = false;
+  const QuantizationConfig fixed = read(config);
+  EXPECT_TRUE(fixed.static_activations);
+  ASSERT_EQ(fixed.notes().size(), 1u);
+  EXPECT_NE(fixed.notes()[0].find("input_scale"), std::string::npos);
+}
+
+// As transformers 5.23 writes it, the fields of the 4-bit kind included.
+Json bitsandbytes() {
+  return Json::parse(R"({"quantization_config": {
+    "_load_in_4bit": false, "_load_in_8bit": true, "bnb_4bit_compute_dtype": "float32", "bnb_4bit_quant_storage": "uint8",
+    "bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": false, "llm_int8_enable_fp32_cpu_offload": false,
+    "llm_int8_has_fp16_weight": false, "llm_int8_skip_modules": ["lm_head"], "llm_int8_threshold": 6.0,
+    "load_in_4bit": false, "load_in_8bit": true, "quant_method": "bitsandbytes"}})");
+}
+
+TEST(QuantizationConfig, ReadsBitsandbytes) {
+  const QuantizationConfig q = read(bitsandbytes());
+  EXPECT_EQ(q.layout, QuantizationConfig::Layout::bitsandbytes);
+  EXPECT_TRUE(q.ignores("lm_head"));
+  ASSERT_EQ(q.notes().size(), 1u);
+  EXPECT_NE(q.notes()[0].find("above 6"), std::string::npos);
+  Json config = bitsandbytes();
+  config["quantization_config"]["llm_int8_threshold"] = 0.0;
+  EXPECT_TRUE(read(config).notes().empty());
+  const std::vector<std::tuple<std::string, Json, std::string>> cases = {
+      {"load_in_4bit", true, "load_in_4bit\" is true, expected false: octavo reads the 8-bit kind"},
+      {"_load_in_4bit", true, "_load_in_4bit\" is true"},
+      {"load_in_8bit", false, "load_in_8bit\" is false, expected true"},
+      {"load_in_8bit", "yes", "load_in_8bit\" is \"yes\", expected true or false"},
+      {"llm_int8_has_fp16_weight", true, "llm_int8_has_fp16_weight\" is true, expected false"},
+      {"llm_int8_threshold", -1, "llm_int8_threshold\" is -1"},
+      {"llm_int8_threshold", "6", "llm_int8_threshold\" is \"6\""},
+      {"llm_int8_skip_modules", "lm_head",
+       "llm_int8_skip_modules\" is \"lm_head\", expected an array of strings"},
+      {"llm_int8_surprise", 1, "llm_int8_surprise\" is 1, expected nothing: octavo does not know this key"},
+      {"quant_method", "awq",
+       "quant_method\" is \"awq\", expected \"compressed-tensors\" or \"bitsandbytes\""},
+  };
+  for (const auto& [key, value, message] : cases) {
+    SCOPED_TRACE(key + " = " + value.dump());
+    config = bitsandbytes();
+    config["quantization_config"][key] = value;
+    expect_error(ErrorKind::bad_model, message, [&] { read(config); });
+  }
+}
+
 TEST(QuantizationConfig, RefusesByKeyAndValue) {
   const std::string w = "/quantization_config/config_groups/group_0/weights/",
                     a = "/quantization_config/config_groups/group_0/input_activations/",
@@ -93,7 +149,8 @@ TEST(QuantizationConfig, RefusesByKeyAndValue) {
       {g + "targets", "Linear", "group_0.targets\" is \"Linear\", expected an array of strings"},
       {g + "weights", nullptr, "group_0.weights\" is missing"},
       {g + "extra", 1, "group_0.extra\" is 1, expected nothing: octavo does not know this key"},
-      {q + "quant_method", "gptq", "quant_method\" is \"gptq\", expected \"compressed-tensors\""},
+      {q + "quant_method", "gptq",
+       "quant_method\" is \"gptq\", expected \"compressed-tensors\" or \"bitsandbytes\""},
       {q + "format", "pack-quantized",
        "quantization_config.format\" is \"pack-quantized\", expected \"int-quantized\""},
       {q + "kv_cache_scheme", Json{{"num_bits", 8}}, "kv_cache_scheme\""},
