@@ -6,6 +6,7 @@ ids], ...], "decode": [[ids, skip_special, text], ...]}; flags: 1 add special to
 
     python3 -m venv venv && venv/bin/pip install tokenizers==0.23.3 && venv/bin/python tools/make_goldens_tokenizer.py
 """
+import base64
 import json
 import pathlib
 import random
@@ -26,6 +27,7 @@ SPACES = [9, 10, 11, 12, 13, 32, 0x1C, 0x85, 0xA0, 0x1680, 0x180E, *range(0x2000
 WORDS = """the of and to in is you that it he was for on are with his they at be this have from or one had by word but not what all
 were we when your can said there an each which she do how their if will up other about out many then them these so some her would
 I'll don't he's WE'RE they've I'm she'd 'S 'LL 'ſ aab ab aaab cafe\u0301 naïve straße Ünïcode ǅ İ ﬁ ① 日本 한국어 ไทย हिन्दी""".split()
+RULES = ["e\u0301", "ﬁ", "①", "ａ", "ab", "abc", "\u200b", "…", "①\u0301", "ab\u0301", "a\u200d", "\r\n", "👩\u200d🔬", "हि", "각\u0301", "🇩🇪\u0301"]  # for Precompiled
 MARKERS = ["<unk>", "<s>", "</s>", "<0x41>", "<0x-1>", "▁", "##", "[CLS]", "<x>", "<x", "  ", " <l>", "<r> "]
 
 
@@ -143,7 +145,35 @@ def configurations():
         "unigram": {"model": "unigram", "normalizer": {"type": "NFKC"}, "pre_tokenizer": dict(metaspace, prepend_scheme="always"), "decoder": dict(metaspace, prepend_scheme="always"),
                     "added_tokens": [added(0, "<unk>", special=True), added(1, "<s>", special=True)]},
         "no decoder": {"model": "word_piece", "pre_tokenizer": {"type": "Whitespace"}},
+        "precompiled": {"model": "unigram", "normalizer": {"type": "Precompiled", "precompiled_charsmap": charsmap()},
+                        "pre_tokenizer": dict(metaspace, prepend_scheme="always"), "decoder": dict(metaspace, prepend_scheme="always")},
+        "scripts": bytes_of(sequence("pre", {"type": "UnicodeScripts"}, byte_level)),
     }
+
+
+def charsmap():
+    """The rules of tests/goldens/sentencepiece/unigram_rules.model (field 2 of its normalizer_spec, field 3), in base64."""
+    def fields(message):
+        at = 0
+
+        def number():
+            nonlocal at
+            value = shift = 0
+            while True:
+                byte, at = message[at], at + 1
+                value, shift = value | (byte & 127) << shift, shift + 7
+                if byte < 128:
+                    return value
+        while at < len(message):
+            tag = number()
+            size = {0: 0, 1: 8, 2: None, 5: 4}[tag & 7]
+            value = number() if tag & 7 in (0, 2) else None
+            if tag & 7 == 2:
+                value, size = message[at:at + value], value
+            yield tag >> 3, value
+            at += size
+    model = (OUT.parent / "sentencepiece/unigram_rules.model").read_bytes()
+    return base64.b64encode(dict(fields(dict(fields(model))[3]))[2]).decode()
 
 
 def build(configuration, model):
@@ -163,6 +193,8 @@ def main():
         encode, decode = [], []
         for _ in range(CASES):
             text, flags = random_text(), rng.choice([3, 3, 2, 1, 0])
+            if name == "precompiled":
+                text += "".join(rng.choice(RULES) for _ in range(rng.randint(0, 6)))
             tokenizer.encode_special_tokens = not flags & 2
             encode.append([text, flags, tokenizer.encode(text, add_special_tokens=bool(flags & 1)).ids])
         for i in range(CASES // 2):

@@ -218,7 +218,7 @@ TEST(TokenizerSmall, EveryKindOfTokenizerHasTheIdsAndTextsOfThePackage) {
     }
     ++tokenizers;
   }
-  EXPECT_EQ(tokenizers, 15);
+  EXPECT_EQ(tokenizers, 17);
 }
 
 class SharedData : public ::testing::Test {

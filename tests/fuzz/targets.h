@@ -17,6 +17,9 @@ bool config_json(std::string_view input);     // config.json of a model folder
 bool tokenizer_json(std::string_view input);  // a tokenizer.json; then texts through it
 bool encode_decode(std::string_view input);   // a text through one of the recorded tokenizers
 bool detokenizer(std::string_view input);     // ids through the incremental detokeniser
+bool sentencepiece(std::string_view input);   // a SentencePiece model file; then texts through it
+bool gguf(std::string_view input);            // a .gguf file
+bool chat_template(std::string_view input);   // a chat template, rendered
 
 struct Target {
   const char* name;
@@ -24,7 +27,9 @@ struct Target {
 };
 inline constexpr Target kTargets[] = {{"safetensors", safetensors},     {"shard_index", shard_index},
                                       {"config_json", config_json},     {"tokenizer_json", tokenizer_json},
-                                      {"encode_decode", encode_decode}, {"detokenizer", detokenizer}};
+                                      {"encode_decode", encode_decode}, {"detokenizer", detokenizer},
+                                      {"sentencepiece", sentencepiece}, {"gguf", gguf},
+                                      {"chat_template", chat_template}};
 
 inline void require(bool holds, const std::string& what) {
   if (!holds) throw std::logic_error("fuzz: " + what);
