@@ -1,0 +1,189 @@
+"""Each op at once: makes the outputs and calls the kernel. Takes torch tensors, or NumPy arrays on the CPU.
+
+Signatures are those of torch.ops.octavo.*; shapes and errors are described in octavo.ops and checked by the library.
+"""
+import sys
+
+from . import _octavo
+
+
+def _arrays_of(x):
+    """The module that makes outputs beside x: torch or NumPy."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(x, torch.Tensor) else __import__("numpy")
+
+
+def _like(x, dtype=None):
+    return _arrays_of(x).empty_like(x, dtype=dtype)
+
+
+def _new(x, shape, dtype):
+    """dtype: a name that torch and NumPy share, or a dtype."""
+    arrays = _arrays_of(x)
+    dtype = getattr(arrays, dtype) if isinstance(dtype, str) else dtype
+    return arrays.empty(shape, dtype=dtype) if arrays.__name__ == "numpy" else arrays.empty(shape, dtype=dtype, device=x.device)
+
+
+def _codes(x):
+    return _new(x, x.shape, "int8"), _new(x, x.shape[:-1], "float32")
+
+
+def rms_norm(x, weight, eps=1e-5):
+    y = _like(x)
+    _octavo.rms_norm(x, weight, None, None, y, None, None, eps)
+    return y
+
+
+def rms_norm_residual(x, residual, weight, eps=1e-5):
+    y, u = _like(x), _like(x)
+    _octavo.rms_norm(x, weight, residual, u, y, None, None, eps)
+    return y, u
+
+
+def rms_norm_int8(x, weight, eps=1e-5):
+    codes, scale = _codes(x)
+    _octavo.rms_norm(x, weight, None, None, None, codes, scale, eps)
+    return codes, scale
+
+
+def rms_norm_residual_int8(x, residual, weight, eps=1e-5):
+    (codes, scale), u = _codes(x), _like(x)
+    _octavo.rms_norm(x, weight, residual, u, None, codes, scale, eps)
+    return codes, scale, u
+
+
+def layer_norm(x, weight, bias=None, eps=1e-5):
+    y = _like(x)
+    _octavo.layer_norm(x, weight, bias, None, None, y, None, None, eps)
+    return y
+
+
+def layer_norm_residual(x, residual, weight, bias=None, eps=1e-5):
+    y, u = _like(x), _like(x)
+    _octavo.layer_norm(x, weight, bias, residual, u, y, None, None, eps)
+    return y, u
+
+
+def layer_norm_int8(x, weight, bias=None, eps=1e-5):
+    codes, scale = _codes(x)
+    _octavo.layer_norm(x, weight, bias, None, None, None, codes, scale, eps)
+    return codes, scale
+
+
+def layer_norm_residual_int8(x, residual, weight, bias=None, eps=1e-5):
+    (codes, scale), u = _codes(x), _like(x)
+    _octavo.layer_norm(x, weight, bias, residual, u, None, codes, scale, eps)
+    return codes, scale, u
+
+
+def silu_mul(gate, up):
+    out = _new(gate, gate.shape, gate.dtype)  # NOTE: not like gate, which may be every second column of a wider tensor
+    _octavo.silu_mul(gate, up, out, None, None)
+    return out
+
+
+def silu_mul_int8(gate, up):
+    codes, scale = _codes(gate)
+    _octavo.silu_mul(gate, up, None, codes, scale)
+    return codes, scale
+
+
+def _tanh_form(approximate):
+    if approximate not in ("none", "tanh"):
+        from .errors import UsageError
+        raise UsageError(f"bias_gelu: approximate is {approximate!r}, expected 'none' (erf) or 'tanh'")
+    return approximate == "tanh"
+
+
+def bias_gelu(x, bias=None, approximate="none"):
+    out = _like(x)
+    _octavo.bias_gelu(x, bias, out, None, None, _tanh_form(approximate))
+    return out
+
+
+def bias_gelu_int8(x, bias=None, approximate="none"):
+    codes, scale = _codes(x)
+    _octavo.bias_gelu(x, bias, None, codes, scale, _tanh_form(approximate))
+    return codes, scale
+
+
+def quantize_rows(x):
+    codes, scale = _codes(x)
+    _octavo.quantize_rows(x, codes, scale, None)
+    return codes, scale
+
+
+def embedding(ids, table, table_scale=None, dtype=None):
+    if dtype is None:
+        dtype = "float32" if str(table.dtype).endswith("int8") else table.dtype
+    out = _new(table, (*ids.shape, table.shape[-1]), dtype)
+    _octavo.embedding(ids, table, table_scale, out)
+    return out
+
+
+def rope(x, positions, inv_freq, interleaved=False, attention_factor=1.0):
+    out = _like(x)
+    _octavo.rope(x, positions, inv_freq, out, interleaved, attention_factor)
+    return out
+
+
+def gemm_f(x, w, bias=None):
+    y = _new(x, (*x.shape[:-1], w.shape[0]), x.dtype)
+    _octavo.gemm_f(x, w, bias, y)
+    return y
+
+
+def gemm_w8a16(x, w, w_scale, bias=None):
+    y = _new(x, (*x.shape[:-1], w.shape[0]), x.dtype)
+    _octavo.gemm_w8a16(x, w, w_scale, bias, y)
+    return y
+
+
+def gemm_w8a8(x, x_scale, w, w_scale, bias=None, w_code_sum=None, dtype=None):
+    y = _new(x, (*x.shape[:-1], w.shape[0]), "float32" if dtype is None else dtype)
+    _octavo.gemm_w8a8(x, x_scale, w, w_scale, w_code_sum, bias, y)
+    return y
+
+
+def gemm_w8a8_s32(x, w, w_code_sum=None):
+    y = _new(x, (*x.shape[:-1], w.shape[0]), "int32")
+    _octavo.gemm_w8a8(x, None, w, None, w_code_sum, None, y)
+    return y
+
+
+def _scale_of(q, scale):
+    return q.shape[-1] ** -0.5 if scale is None else scale
+
+
+def attention_f(q, k, v, kv_len=None, causal=True, scale=None, window=0):
+    arrays = _arrays_of(q)
+    place = {} if arrays.__name__ == "numpy" else {"device": q.device}
+    sequences, queries = q.shape[0], q.shape[1]
+    q_start = arrays.arange(sequences + 1, dtype=arrays.int32, **place) * queries
+    if kv_len is None:
+        kv_len = arrays.full((sequences,), k.shape[1], dtype=arrays.int32, **place)
+    out, lse = _new(q, q.shape, q.dtype), _new(q, q.shape[:-1], "float32")
+    _octavo.attention(q, k, v, q_start, kv_len, out, lse, causal, _scale_of(q, scale), window)
+    return out, lse
+
+
+def attention_f_paged(q, k_cache, v_cache, page_table, q_start, kv_len, k_scale=None, v_scale=None, causal=True, scale=None, window=0):
+    out, lse = _new(q, q.shape, q.dtype), _new(q, q.shape[:-1], "float32")
+    _octavo.attention_paged(q, k_cache, v_cache, page_table, q_start, kv_len, k_scale, v_scale, out, lse, causal,
+                            _scale_of(q, scale), window)
+    return out, lse
+
+
+def kv_append(k, v, positions, k_cache, v_cache, page_table, sequences=None, k_scale=None, v_scale=None):
+    _octavo.kv_append(k, v, positions, sequences, k_cache, v_cache, page_table, k_scale, v_scale)
+
+
+def sample(logits, history=None, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=0, step=0):
+    token = _new(logits, (1,), "int32")
+    _octavo.sample(logits, history, token, temperature, top_k, top_p, min_p, repetition_penalty, seed, step)
+    return token
+
+
+def adamw(params, grads, exp_avgs, exp_avg_sqs, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-2, skip=None,
+          grad_scale=None):
+    _octavo.adamw(params, grads, exp_avgs, exp_avg_sqs, step, lr, beta1, beta2, eps, weight_decay, skip, grad_scale)

@@ -1,0 +1,48 @@
+"""Devices of the tests: "cpu" always, "cuda" where torch sees a GPU and the package was built for it; else skipped by name."""
+import gc
+import os
+
+import pytest
+
+import octavo
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    if request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+        if "cuda" not in octavo.build_info()["backends"]:
+            pytest.skip("octavo was built for the CPU only")
+    return request.param
+
+
+@pytest.fixture
+def cuda():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    if not torch.cuda.is_available() or "cuda" not in octavo.build_info()["backends"]:
+        pytest.skip("no CUDA device, or octavo was built for the CPU only")
+    return torch
+
+
+def resident_bytes():
+    gc.collect()
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture
+def expect_no_growth():
+    """expect_no_growth(body, times, most): calls body so often that a leak of a few bytes a call would show."""
+
+    def check(body, times, most_bytes):
+        for _ in range(max(20, times // 20)):
+            body()
+        before = resident_bytes()
+        for _ in range(times):
+            body()
+        grown = resident_bytes() - before
+        assert grown < most_bytes, f"{grown} bytes more after {times} calls"
+
+    return check

@@ -1,0 +1,164 @@
+"""Every op: arguments, and the same result by torch in fp32. Shared by the tests of values, opcheck and torch.compile."""
+from dataclasses import dataclass
+from typing import Callable
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass
+class Case:
+    arguments: Callable  # (device, dtype) -> tuple for torch.ops.octavo.<op>
+    reference: Callable  # (*arguments) -> tensors, in fp32; codes of INT8 outputs dequantised
+    on_cuda: bool = True     # the op has CUDA kernels, or shall have
+    gradient: bool = False   # its float inputs may require gradients
+
+
+def quantise(y):
+    """octavo's quantiser, of float32 rows."""
+    amax = y.abs().amax(-1, keepdim=True)
+    zero = amax < 2.0 ** -120
+    codes = torch.clamp(torch.round(y * (127 / torch.where(zero, 1, amax))), -127, 127)
+    return torch.where(zero, 0, codes), torch.where(zero, 1, amax / 127)[..., 0]
+
+
+def dequantised(y):
+    codes, scale = quantise(y)
+    return codes * scale[..., None]
+
+
+def rand(device, dtype, *shape, seed=0):
+    generator = torch.Generator().manual_seed(seed + sum(shape))
+    return torch.randn(shape, generator=generator).to(dtype).to(device)
+
+
+def ints(device, high, *shape, dtype=torch.int32, low=0, seed=0):
+    generator = torch.Generator().manual_seed(seed + sum(shape))
+    return torch.randint(low, high, shape, generator=generator, dtype=dtype).to(device)
+
+
+def rms(x, w, eps=1e-5):
+    x = x.float()
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * w.float()
+
+
+def layer(x, w, b, eps=1e-5):
+    return F.layer_norm(x.float(), w.shape, w.float(), None if b is None else b.float(), eps)
+
+
+def gelu(x, bias=None, approximate="none"):
+    return F.gelu(x.float() + (0 if bias is None else bias.float()), approximate=approximate)
+
+
+def turned(x, positions, inv_freq, interleaved=False, attention_factor=1.0):
+    x, n = x.float(), inv_freq.shape[0]
+    angle = (positions[..., None].double() * inv_freq.double()).float()[..., None, :]
+    cos, sin = angle.cos() * attention_factor, angle.sin() * attention_factor
+    a, b = (x[..., 0:2 * n:2], x[..., 1:2 * n:2]) if interleaved else (x[..., :n], x[..., n:2 * n])
+    first, second = a * cos - b * sin, b * cos + a * sin
+    if interleaved:
+        head = torch.stack((first, second), -1).flatten(-2)
+    else:
+        head = torch.cat((first, second), -1)
+    return torch.cat((head, x[..., 2 * n:]), -1)
+
+
+def attended(q, k, v, kv_len=None, causal=True, scale=None, window=0):
+    """[B, Sq, Hq, D] -> out, lse."""
+    (b, sq, hq, d), (sk, hkv) = q.shape, k.shape[1:3]
+    k, v = (t.float().repeat_interleave(hq // hkv, 2) for t in (k, v))
+    scores = torch.einsum("bqhd,bkhd->bhqk", q.float(), k) * (d ** -0.5 if scale is None else scale)
+    lengths = torch.full((b,), sk, device=q.device) if kv_len is None else kv_len
+    key, query = torch.arange(sk, device=q.device), torch.arange(sq, device=q.device)[:, None]
+    last = query + lengths[:, None, None] - sq if causal else (lengths - 1)[:, None, None].expand(b, sq, 1)
+    visible = (key <= last) & (key < lengths[:, None, None])
+    if window:
+        visible &= key > query + lengths[:, None, None] - sq - window
+    scores = scores.masked_fill(~visible[:, None], float("-inf"))
+    lse = torch.logsumexp(scores, -1)
+    out = torch.einsum("bhqk,bkhd->bqhd", torch.nan_to_num(torch.softmax(scores, -1)), v)
+    return out, lse.transpose(1, 2)
+
+
+def paged(device, dtype):
+    """Two sequences of 70 and 3 keys whose pages lie in no order, and their queries."""
+    k_cache, v_cache = rand(device, dtype, 4, 2, 64, 16), rand(device, dtype, 4, 2, 64, 16, seed=1)
+    page_table = torch.tensor([[3, 1], [2, 0]], dtype=torch.int32, device=device)
+    q_start = torch.tensor([0, 5, 6], dtype=torch.int32, device=device)
+    kv_len = torch.tensor([70, 3], dtype=torch.int32, device=device)
+    return rand(device, dtype, 6, 4, 16), k_cache, v_cache, page_table, q_start, kv_len
+
+
+def attended_paged(q, k_cache, v_cache, page_table, q_start, kv_len):
+    outs, lses = [], []
+    for b in range(page_table.shape[0]):
+        k, v = (c[page_table[b].long()].transpose(1, 2).flatten(0, 1)[None, :kv_len[b]] for c in (k_cache, v_cache))
+        out, lse = attended(q[None, q_start[b]:q_start[b + 1]], k, v)
+        outs.append(out[0]), lses.append(lse[0])
+    return torch.cat(outs), torch.cat(lses)
+
+
+def product(x, w, *bias):
+    return x.float() @ w.float().T + (bias[0] if bias else 0)
+
+
+CASES = {
+    "rms_norm": Case(lambda d, t: (rand(d, t, 3, 5, 64), rand(d, t, 64)), rms, gradient=True),
+    "rms_norm_residual": Case(lambda d, t: (rand(d, t, 7, 64), rand(d, t, 7, 64, seed=1), rand(d, t, 64)),
+                              lambda x, r, w: (rms(x + r, w), (x + r).float()), gradient=True),
+    "rms_norm_int8": Case(lambda d, t: (rand(d, t, 7, 64), rand(d, t, 64)), lambda x, w: dequantised(rms(x, w))),
+    "rms_norm_residual_int8": Case(lambda d, t: (rand(d, t, 7, 64), rand(d, t, 7, 64, seed=1), rand(d, t, 64)),
+                                   lambda x, r, w: (dequantised(rms(x + r, w)), (x + r).float())),
+    "layer_norm": Case(lambda d, t: (rand(d, t, 3, 5, 64), rand(d, t, 64), rand(d, t, 64, seed=1)), layer, gradient=True),
+    "layer_norm_residual": Case(lambda d, t: (rand(d, t, 7, 64), rand(d, t, 7, 64, seed=1), rand(d, t, 64), rand(d, t, 64, seed=2)),
+                                lambda x, r, w, b: (layer(x + r, w, b), (x + r).float()), gradient=True),
+    "layer_norm_int8": Case(lambda d, t: (rand(d, t, 7, 64), rand(d, t, 64), rand(d, t, 64, seed=1)),
+                            lambda x, w, b: dequantised(layer(x, w, b))),
+    "layer_norm_residual_int8": Case(lambda d, t: (rand(d, t, 7, 64), rand(d, t, 7, 64, seed=1), rand(d, t, 64), None),
+                                     lambda x, r, w, b: (dequantised(layer(x + r, w, None)), (x + r).float())),
+    "silu_mul": Case(lambda d, t: (rand(d, t, 3, 5, 64), rand(d, t, 3, 5, 64, seed=1)),
+                     lambda g, u: F.silu(g.float()) * u.float(), gradient=True),
+    "silu_mul_int8": Case(lambda d, t: (rand(d, t, 7, 64), rand(d, t, 7, 64, seed=1)),
+                          lambda g, u: dequantised(F.silu(g.float()) * u.float())),
+    "bias_gelu": Case(lambda d, t: (rand(d, t, 3, 5, 64), rand(d, t, 64), "tanh"), gelu, gradient=True),
+    "bias_gelu_int8": Case(lambda d, t: (rand(d, t, 7, 64), rand(d, t, 64)), lambda x, b: dequantised(gelu(x, b))),
+    "quantize_rows": Case(lambda d, t: (rand(d, t, 3, 5, 64),), lambda x: dequantised(x.float())),
+    "embedding": Case(lambda d, t: (ints(d, 11, 3, 5), rand(d, t, 11, 64)), lambda ids, table: F.embedding(ids, table).float(),
+                      gradient=True),
+    "rope": Case(lambda d, t: (rand(d, t, 3, 5, 2, 64), ints(d, 500, 3, 5), 1e4 ** -torch.linspace(0, 1, 32).to(d)), turned,
+                 gradient=True),
+    "gemm_f": Case(lambda d, t: (rand(d, t, 3, 5, 64), rand(d, t, 24, 64), rand(d, torch.float32, 24)), product, on_cuda=False,
+                   gradient=True),
+    "gemm_w8a16": Case(lambda d, t: (rand(d, t, 3, 5, 64), ints(d, 128, 24, 64, dtype=torch.int8, low=-127),
+                                     rand(d, torch.float32, 24).abs()),
+                       lambda x, w, s: x.float() @ (w.float() * s[:, None]).T, on_cuda=False),
+    "gemm_w8a8": Case(lambda d, t: (ints(d, 128, 3, 5, 64, dtype=torch.int8, low=-127), rand(d, torch.float32, 3, 5).abs() / 100,
+                                    ints(d, 128, 24, 64, dtype=torch.int8, low=-127), rand(d, torch.float32, 24).abs() / 100,
+                                    rand(d, torch.float32, 24, seed=1), None, t),
+                      lambda x, xs, w, ws, b, _, t: (x.double() @ w.double().T * ws * xs[..., None] + b).float()),
+    "gemm_w8a8_s32": Case(lambda d, t: (ints(d, 128, 5, 64, dtype=torch.int8, low=-128), ints(d, 128, 24, 64, dtype=torch.int8, low=-128)),
+                          lambda x, w: (x.double() @ w.double().T).float()),
+    "attention_f": Case(lambda d, t: (rand(d, t, 2, 5, 4, 16), rand(d, t, 2, 9, 2, 16), rand(d, t, 2, 9, 2, 16, seed=1)), attended,
+                        on_cuda=False),
+    "attention_f_paged": Case(paged, attended_paged, on_cuda=False),
+    "sample": Case(lambda d, t: (rand(d, t, 100), None, 0.0), lambda x, h, temperature: x.argmax()[None].float(), on_cuda=False),
+}
+
+# Ops that change their arguments: the arguments, and which of them change.
+MUTATING = {
+    "kv_append": (lambda d: (rand(d, torch.float32, 3, 2, 16), rand(d, torch.float32, 3, 2, 16, seed=1),
+                             torch.tensor([0, 65, 7], dtype=torch.int32, device=d), torch.zeros(4, 2, 64, 16, device=d),
+                             torch.zeros(4, 2, 64, 16, device=d), torch.tensor([[3, 1]], dtype=torch.int32, device=d)), [3, 4], False),
+    "adamw": (lambda d: ([rand(d, torch.float32, 3, 5), rand(d, torch.float32, 7)],
+                         [rand(d, torch.float32, 3, 5, seed=1), rand(d, torch.float32, 7, seed=1)],
+                         [torch.zeros(3, 5, device=d), torch.zeros(7, device=d)], [torch.zeros(3, 5, device=d), torch.zeros(7, device=d)],
+                         torch.zeros(1, dtype=torch.int32, device=d)), [0, 2, 3, 4], True),
+}
+
+
+def float_outputs(results):
+    """(codes, scale, ...) -> (codes * scale, ...), everything in fp32."""
+    results = results if isinstance(results, tuple) else (results,)
+    if results[0].dtype == torch.int8:
+        results = (results[0].float() * results[1][..., None], *results[2:])
+    return [r.float() for r in results]

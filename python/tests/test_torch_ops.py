@@ -1,0 +1,366 @@
+"""torch.ops.octavo.*: values against torch in fp32, opcheck, torch.compile, gradients, strides, errors, streams, graphs."""
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+import octavo  # noqa: E402
+from octavo import torch_ops  # noqa: E402
+from op_cases import CASES, MUTATING, float_outputs, quantise, rand  # noqa: E402
+
+OPS = torch.ops.octavo
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+
+
+def needs_kernel(case, device):
+    if device == "cuda" and not case.on_cuda:
+        pytest.skip("this op has no CUDA kernel yet")
+
+
+def expect_close(got, wanted, dtype, codes=False):
+    got, wanted = float_outputs(got), wanted if isinstance(wanted, tuple) else (wanted,)
+    assert len(got) == len(wanted)
+    for number, (g, w) in enumerate(zip(got, wanted)):
+        largest = w[w.isfinite()].abs().max().item()
+        step = largest / 127 * 1.01 if codes and number == 0 else 0  # a tie may fall to either side
+        torch.testing.assert_close(g, w.float(), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * max(1, largest) + step)
+
+
+def test_every_op_has_a_case():
+    assert set(torch_ops.SCHEMAS) == set(CASES) | set(MUTATING)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_values(name, dtype, device):
+    case = CASES[name]
+    needs_kernel(case, device)
+    arguments = case.arguments(device, dtype)
+    expect_close(getattr(OPS, name)(*arguments), case.reference(*arguments), dtype, codes=name.endswith("int8") or name == "quantize_rows")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_direct_call_is_the_same(name, device):
+    case = CASES[name]
+    needs_kernel(case, device)
+    arguments = case.arguments(device, torch.float32)
+    direct, dispatched = getattr(octavo.eager, name)(*arguments), getattr(OPS, name)(*arguments)
+    for a, b in zip(*([r] if isinstance(r, torch.Tensor) else r for r in (direct, dispatched))):
+        assert torch.equal(a, b)
+
+
+def test_quantise_is_the_one_quantiser(device):
+    x = rand(device, torch.float32, 50, 300)
+    x[3] = 0
+    codes, scale = octavo.quantize_rows(x)
+    wanted_codes, wanted_scale = quantise(x)
+    assert torch.equal(codes.float(), wanted_codes) and torch.equal(scale, wanted_scale)
+    x[4, 7] = float("nan")
+    codes, scale = octavo.quantize_rows(x)
+    assert scale[4].isnan() and not codes[4].any() and torch.equal(codes[5].float(), wanted_codes[5])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_opcheck(name, device):
+    case = CASES[name]
+    needs_kernel(case, device)
+    arguments = case.arguments(device, torch.float32)
+    if case.gradient:
+        arguments = tuple(a.requires_grad_() if isinstance(a, torch.Tensor) and a.is_floating_point() and i != 2 or
+                          (isinstance(a, torch.Tensor) and a.is_floating_point() and name != "rope") else a for i, a in enumerate(arguments))
+    torch.library.opcheck(getattr(OPS, name).default, arguments)
+
+
+@pytest.mark.parametrize("name", MUTATING)
+def test_opcheck_mutating(name, device):
+    make, _, on_cuda = MUTATING[name]
+    if device == "cuda" and not on_cuda:
+        pytest.skip("this op has no CUDA kernel yet")
+    torch.library.opcheck(getattr(OPS, name).default, make(device))
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.gradient])
+def test_gradients(name, device):
+    case = CASES[name]
+    needs_kernel(case, device)
+    arguments = case.arguments(device, torch.float32)
+    learns = [i for i, a in enumerate(arguments) if isinstance(a, torch.Tensor) and a.is_floating_point() and not (name == "rope" and i == 2)]
+
+    def gradients(function):
+        leaves = [a.clone().requires_grad_() if i in learns else a for i, a in enumerate(arguments)]
+        results = function(*leaves)
+        results = results if isinstance(results, tuple) else (results,)
+        loss = sum((r.float() * rand(device, torch.float32, *r.shape, seed=9)).sum() for r in results)
+        return torch.autograd.grad(loss, [leaves[i] for i in learns])
+
+    for ours, theirs in zip(gradients(getattr(OPS, name)), gradients(case.reference)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_ops_without_a_gradient_say_so():
+    x = rand("cpu", torch.float32, 3, 8).requires_grad_()
+    codes, scale = octavo.rms_norm(x, torch.ones(8), int8=True)
+    assert not codes.requires_grad
+    with pytest.raises(RuntimeError, match="octavo.rms_norm_int8 has no gradient"):
+        scale.sum().backward()
+    with pytest.raises(RuntimeError, match="octavo.gemm_w8a16 has no gradient"):
+        octavo.gemm_w8a16(x, torch.ones(4, 8, dtype=torch.int8), torch.ones(4)).sum().backward()
+
+
+def compiled(function, *arguments):
+    torch._dynamo.reset()
+    return torch.compile(function, fullgraph=True)(*arguments)
+
+
+def test_compile_a_block_of_float_ops(device):
+    """A transformer block by octavo's functions, in one graph."""
+    if device == "cuda":
+        pytest.skip("gemm_f and attention_f have no CUDA kernel yet; the next test covers the others")
+    w = {name: rand(device, torch.float32, *shape) * 0.1 for name, shape in
+         {"q": (64, 64), "k": (32, 64), "v": (32, 64), "o": (64, 64), "gate": (96, 64), "up": (96, 64), "down": (64, 96)}.items()}
+    norm, bias, table = rand(device, torch.float32, 64), rand(device, torch.float32, 64), rand(device, torch.float32, 50, 64)
+    inv_freq, positions = 1e4 ** -torch.linspace(0, 1, 8), torch.arange(6, dtype=torch.int32)[None].expand(2, 6).contiguous()
+    ids = torch.randint(0, 50, (2, 6), dtype=torch.int32)
+
+    def block(ids):
+        x = octavo.embedding(ids, table)
+        y = octavo.rms_norm(x, norm)
+        q, k, v = (octavo.gemm_f(y, w[n]).view(2, 6, -1, 16) for n in "qkv")
+        q, k = octavo.rope(q, positions, inv_freq), octavo.rope(k, positions, inv_freq)
+        out, _ = octavo.attention_f(q, k, v)
+        y, x = octavo.layer_norm(octavo.gemm_f(out.reshape(2, 6, 64), w["o"]), norm, bias, residual=x)
+        y = octavo.gemm_f(octavo.silu_mul(octavo.gemm_f(y, w["gate"]), octavo.gemm_f(y, w["up"])), w["down"])
+        return octavo.bias_gelu(y, bias) + x
+
+    torch.testing.assert_close(compiled(block, ids), block(ids), rtol=1e-5, atol=1e-5)
+
+
+def test_compile_a_block_of_int8_ops(device):
+    """Norm to INT8, product, activation to INT8, product: the W8A8 path of a feed-forward block, in one graph."""
+    x, norm = rand(device, torch.float32, 6, 64), rand(device, torch.float32, 64)
+    gate, gate_scale = octavo.quantize_rows(rand(device, torch.float32, 96, 64))
+    up, up_scale = octavo.quantize_rows(rand(device, torch.float32, 96, 64, seed=1))
+    down, down_scale = octavo.quantize_rows(rand(device, torch.float32, 64, 96, seed=2))
+
+    def block(x):
+        codes, scale, u = octavo.rms_norm(x, norm, residual=x, int8=True)
+        codes2, scale2 = octavo.silu_mul(octavo.gemm_w8a8(codes, scale, gate, gate_scale), octavo.gemm_w8a8(codes, scale, up, up_scale), int8=True)
+        y = octavo.gemm_w8a8(codes2, scale2, down, down_scale)
+        codes3, scale3 = octavo.layer_norm(y + u, norm, int8=True)
+        codes4, scale4 = octavo.bias_gelu(codes3 * scale3[:, None], int8=True)
+        return octavo.gemm_w8a8_s32(codes4, down[:, :64].contiguous()), octavo.quantize_rows(y)[0], scale4
+
+    for a, b in zip(compiled(block, x), block(x)):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_compile_the_cpu_only_ops():
+    k, v, positions, k_cache, v_cache, page_table = MUTATING["kv_append"][0]("cpu")
+    q, q_start, kv_len = rand("cpu", torch.float32, 1, 4, 16), torch.tensor([0, 1], dtype=torch.int32), torch.tensor([66], dtype=torch.int32)
+    w, w_scale = octavo.quantize_rows(rand("cpu", torch.float32, 30, 64))
+
+    def decode(k_cache, v_cache):
+        octavo.kv_append(k, v, positions, k_cache, v_cache, page_table)
+        out, _ = octavo.attention_f_paged(q, k_cache, v_cache, page_table, q_start, kv_len)
+        logits = octavo.gemm_w8a16(out.view(1, 64), w, w_scale)
+        return octavo.sample(logits[0], temperature=0.7, seed=3, step=1), out
+
+    ours, theirs = (k_cache.clone(), v_cache.clone()), (k_cache.clone(), v_cache.clone())
+    a, b = compiled(decode, *ours), decode(*theirs)
+    assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+    assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1]) and ours[0].any()
+
+
+def test_compile_adamw(device):
+    make = MUTATING["adamw"][0]
+    ours, theirs = make(device), make(device)
+    compiled(lambda *lists: octavo.adamw(*lists, lr=0.1), *ours)
+    octavo.adamw(*theirs, lr=0.1)
+    assert torch.equal(ours[0][0], theirs[0][0]) and ours[4].item() == theirs[4].item() == 1
+
+
+def test_compile_with_gradients(device):
+    x, w = rand(device, torch.float32, 6, 64).requires_grad_(), rand(device, torch.float32, 64).requires_grad_()
+
+    def block(x, w):
+        y, u = octavo.rms_norm(x, w, residual=x)
+        return (octavo.silu_mul(y, u) + octavo.bias_gelu(y, w)).square().sum()
+
+    wanted = torch.autograd.grad(block(x, w), (x, w))
+    for a, b in zip(torch.autograd.grad(compiled(block, x, w), (x, w)), wanted):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_vmap_and_modes_go_through_the_dispatcher(device):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Names(TorchDispatchMode):
+        seen = []
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.seen.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    with Names() as names:
+        octavo.silu_mul(torch.ones(2, 8, device=device), torch.ones(2, 8, device=device))
+    assert "octavo.silu_mul.default" in names.seen
+    with torch._subclasses.FakeTensorMode():
+        assert octavo.quantize_rows(torch.empty(3, 5, 8, device=device))[1].shape == (3, 5)
+
+
+# ---- layouts --------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_rows_at_any_distance_and_address_are_read_in_place(dtype, device):
+    wide = rand(device, dtype, 9, 100)
+    w = rand(device, dtype, 64)
+    for x in (wide[:, :64], wide[:, 3:67], wide[::2, 1:65], wide[None, :, 30:94], wide[:, :64].unflatten(0, (3, 3))):
+        assert torch.equal(octavo.rms_norm(x, w), octavo.rms_norm(x.contiguous(), w))
+        assert torch.equal(octavo.quantize_rows(x)[0], octavo.quantize_rows(x.contiguous())[0])
+    for gate, up in ((wide[:, 0::2], wide[:, 1::2]), (wide[:, :50], wide[:, 50:])):
+        torch.testing.assert_close(octavo.silu_mul(gate, up), octavo.silu_mul(gate.contiguous(), up.contiguous()))
+
+
+def test_other_layouts_are_refused_by_name(device):
+    x, w = rand(device, torch.float32, 6, 64), rand(device, torch.float32, 64)
+    with pytest.raises(octavo.UsageError, match=r"rms_norm: x .*has stride 6 in its last dimension, expected 1"):
+        octavo.rms_norm(x.t().contiguous().t(), w)
+    with pytest.raises(octavo.UsageError, match=r"rms_norm: weight .*has stride 2"):
+        octavo.rms_norm(x, rand(device, torch.float32, 128)[::2])
+    with pytest.raises(octavo.UsageError, match=r"rms_norm: x has strides .* call \.contiguous\(\)"):
+        octavo.rms_norm(rand(device, torch.float32, 4, 5, 64).transpose(0, 1), w)
+    flat = torch.zeros(4 * 65, dtype=torch.uint8, device=device)
+    misaligned = flat.untyped_storage()
+    with pytest.raises((octavo.UsageError, RuntimeError)):
+        octavo.rms_norm(torch.empty(0, dtype=torch.float32, device=device).set_(misaligned, 1, (1, 64)).view(torch.uint8)[:, 1:257].view(torch.float32), w)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_empty_and_single(rows, device):
+    x = rand(device, torch.float32, rows, 64)
+    assert octavo.rms_norm(x, torch.ones(64, device=device)).shape == (rows, 64)
+    assert octavo.rms_norm(torch.ones(64, device=device), torch.ones(64, device=device)).shape == (64,)
+
+
+# ---- errors ---------------------------------------------------------------------------------------------------------------
+
+def test_wrong_dtype_shape_and_kind(device):
+    x, w = rand(device, torch.float32, 6, 64), rand(device, torch.float32, 64)
+    for call, message in [
+            (lambda: octavo.rms_norm(x.double(), w), "rms_norm: x is f64"),
+            (lambda: OPS.rms_norm(x.double(), w), "rms_norm: x is f64"),
+            (lambda: octavo.rms_norm(x, w[:60]), "rms_norm: weight is f32.60., expected shape .64."),
+            (lambda: octavo.rms_norm(x, w, residual=x.half()), "rms_norm: residual is f16"),
+            (lambda: octavo.rms_norm(x.to(torch.complex64), w), "rms_norm: x has an element type that octavo does not know"),
+            (lambda: octavo.rms_norm(x, w, eps=-1.0), "rms_norm: eps is -1"),
+            (lambda: octavo.embedding(torch.zeros(3, dtype=torch.int64, device=device), x), "embedding: ids is i64.3., expected i32|embedding: ids .*i64"),
+            (lambda: octavo.bias_gelu(x, approximate="sigmoid"), "approximate is 'sigmoid'"),
+            (lambda: octavo.gemm_w8a8(x, w, x.to(torch.int8), w), "gemm_w8a8: x is f32"),
+            (lambda: octavo.adamw([x], [x, x], [x], [x], torch.zeros(1, dtype=torch.int32, device=device)), "adamw: grads has 2 tensors, params 1"),
+            (lambda: octavo.adamw([x], [x], [x], [x.half()], torch.zeros(1, dtype=torch.int32, device=device)), r"tensors\[0\].exp_avg_sq")]:
+        with pytest.raises(octavo.UsageError, match=message):
+            call()
+
+
+def test_tensors_on_two_devices(cuda):
+    x = rand("cuda", torch.float32, 6, 64)
+    with pytest.raises(octavo.UsageError, match="rms_norm: weight is on cpu, x on cuda:0; all tensors of a call lie on one device"):
+        octavo.rms_norm(x, torch.ones(64))
+    with pytest.raises(octavo.NoDeviceError, match="sample: logits is on cuda:0, but this op has no CUDA kernel yet"):
+        if "sample" in octavo.build_info()["cuda_ops"]:
+            pytest.skip("every op has CUDA kernels now")
+        octavo.sample(x[0])
+
+
+def test_pages_and_lengths_are_checked():
+    q, k_cache, v_cache, page_table, q_start, kv_len = CASES["attention_f_paged"].arguments("cpu", torch.float32)
+    wrong = page_table.clone()
+    wrong[0, 1] = 4
+    with pytest.raises(octavo.UsageError, match="page_table holds 4 for page 1 of sequence 0, but k_cache has pages 0 to 3"):
+        octavo.attention_f_paged(q, k_cache, v_cache, wrong, q_start, kv_len)
+    with pytest.raises(octavo.UsageError, match="kv_len"):
+        octavo.attention_f_paged(q, k_cache, v_cache, page_table, q_start, kv_len + 200)
+    q, k, v = CASES["attention_f"].arguments("cpu", torch.float32)
+    with pytest.raises(octavo.UsageError, match="kv_len is 10 for sequence 0, but k has 0 to 9 keys"):
+        octavo.attention_f(q, k, v, kv_len=torch.tensor([10, 9], dtype=torch.int32))
+    k, v, positions, k_cache, v_cache, page_table = MUTATING["kv_append"][0]("cpu")
+    with pytest.raises(octavo.UsageError, match="sequences names sequence 1 for token 2, but page_table has sequences 0 to 0"):
+        octavo.kv_append(k, v, positions, k_cache, v_cache, page_table, sequences=torch.tensor([0, 0, 1], dtype=torch.int32))
+    with pytest.raises(octavo.UsageError, match="page_table holds 9"):
+        octavo.kv_append(k, v, positions, k_cache, v_cache, torch.tensor([[3, 9]], dtype=torch.int32))
+    assert not k_cache.any()
+
+
+def test_int8_cache_and_window():
+    k, v = rand("cpu", torch.float32, 70, 2, 16), rand("cpu", torch.float32, 70, 2, 16, seed=1)
+    positions, page_table = torch.arange(70, dtype=torch.int32), torch.tensor([[1, 0]], dtype=torch.int32)
+    cache = [torch.zeros(2, 2, 64, 16, dtype=torch.int8) for _ in range(2)]
+    scales = [torch.zeros(2, 2, 64) for _ in range(2)]
+    octavo.kv_append(k, v, positions, *cache, page_table, None, *scales)
+    q = rand("cpu", torch.float32, 1, 4, 16)
+    starts, lengths = torch.tensor([0, 1], dtype=torch.int32), torch.tensor([70], dtype=torch.int32)
+    out, _ = octavo.attention_f_paged(q, *cache, page_table, starts, lengths, *scales, window=7)
+    wanted, _ = CASES["attention_f"].reference(q[None], k[None], v[None], window=7)
+    torch.testing.assert_close(out, wanted[0], rtol=0.05, atol=0.05)
+    with pytest.raises(octavo.UsageError, match="k_scale"):
+        octavo.attention_f_paged(q, *cache, page_table, starts, lengths)
+
+
+def test_calls_do_not_grow(device, expect_no_growth):
+    x, w = rand(device, torch.float32, 4, 64), rand(device, torch.float32, 64)
+
+    def body():
+        octavo.rms_norm(x, w, residual=x)
+        OPS.quantize_rows(x)
+        try:
+            octavo.rms_norm(x, w[:3])
+        except octavo.UsageError:
+            pass
+
+    expect_no_growth(body, 10_000, 4 << 20)
+
+
+# ---- CUDA -----------------------------------------------------------------------------------------------------------------
+
+def test_current_stream_is_honoured(cuda):
+    """A long wait in front of the op on a stream of its own: the op must wait for it, and not for the default stream."""
+    x, w = torch.zeros(4096, 4096, device="cuda"), torch.ones(4096, device="cuda")
+    side = torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(50_000_000)
+        x.add_(1)
+        y = octavo.rms_norm(x, w)
+        z = OPS.rms_norm(x, w)
+    assert torch.cuda.default_stream().query()
+    side.synchronize()
+    torch.testing.assert_close(y, torch.ones_like(y), rtol=1e-4, atol=1e-4)
+    assert torch.equal(y, z)
+
+
+def test_cuda_graph_replays_with_new_inputs(cuda):
+    x, w = rand("cuda", torch.float16, 64, 512), rand("cuda", torch.float16, 512)
+    codes_w, scale_w = octavo.quantize_rows(rand("cuda", torch.float32, 256, 512))
+
+    def forward():
+        y, u = octavo.rms_norm(x, w, residual=x)
+        codes, scale = octavo.silu_mul(y, u, int8=True)
+        return octavo.gemm_w8a8(codes, scale, codes_w, scale_w), OPS.bias_gelu(y, w, "tanh")
+
+    forward()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = forward()
+    for seed in range(3):
+        x.copy_(rand("cuda", torch.float16, 64, 512, seed=seed))
+        graph.replay()
+        for got, wanted in zip(outputs, forward()):
+            assert torch.equal(got, wanted)
+
+
+def test_second_device(cuda):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one CUDA device only")
+    x = rand("cuda:1", torch.float32, 6, 64)
+    assert octavo.rms_norm(x, torch.ones(64, device="cuda:1")).device.index == 1 and torch.cuda.current_device() == 0
