@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "engine/evaluate.h"
 #include "engine/layer_error.h"
 #include "engine/multiple_choice.h"
 #include "formats/json_file.h"
@@ -122,7 +123,7 @@ TEST_F(Planted, OutliersCostAndSmoothingOrRotationWinsItBack) {
       without, cost, after_rotation, after_smoothing);
   EXPECT_GT(cost, 3 * without);
   EXPECT_LT(after_rotation, cost / 3);
-  EXPECT_LT(after_smoothing, cost / 3);
+  EXPECT_LT(after_smoothing, cost / 8);
 }
 
 TEST_F(Planted, BothTogetherAndAnyAlphaStayEquivalent) {
@@ -223,8 +224,10 @@ TEST(MultipleChoice, TheModelPrefersEnglish) {
       {"The king and the", {"queen", "qqqqq"}, 0},
       {"She went to the", {"house", "of of of"}, 1}};  // a wrong answer
   int64_t calls = 0;
-  const ChoiceScores s =
-      score_choices(engine, questions, [&](int64_t, int64_t total) { ++calls, EXPECT_EQ(total, 3); });
+  const ChoiceScores s = score_choices(engine, questions, [&](int64_t done, int64_t total) {
+    EXPECT_EQ(done, ++calls);
+    EXPECT_EQ(total, 3);
+  });
   EXPECT_EQ(s.questions, 3);
   EXPECT_EQ(calls, 3);
   EXPECT_NEAR(s.accuracy, 2.0 / 3, 1e-9);

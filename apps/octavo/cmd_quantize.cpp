@@ -47,7 +47,7 @@ CheckpointSummary write_copy(const Options& o, const std::string& source, const 
     show_progress("quantising", done, total);
     if (interrupted()) throw Error(ErrorKind::interrupted, "interrupted; nothing was written");
   };
-  if (is_gguf(weights) && o.tokenizer.empty()) {
+  if (is_gguf(source) && o.tokenizer.empty()) {
     TokenizerText text = gguf_tokenizer_text(GgufFile::open(source));
     options.extra_files = {{"tokenizer.json", std::move(text.tokenizer_json)},
                            {"tokenizer_config.json", std::move(text.config_json)}};

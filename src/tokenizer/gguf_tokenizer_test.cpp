@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -39,11 +40,27 @@ struct GgufTokenizer : ::testing::Test {
   }
 };
 
+// How byte-level BPE spells the 256 bytes: printable ones as themselves, the others from U+0100 on.
+std::vector<std::string> byte_characters() {
+  std::vector<std::string> all;
+  int next = 0x100;
+  for (int b = 0; b < 256; ++b) {
+    const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b != 173);
+    const int c = printable ? b : next++;
+    all.push_back(c < 0x80
+                      ? std::string(1, static_cast<char>(c))
+                      : std::string{static_cast<char>(0xc0 | c >> 6), static_cast<char>(0x80 | (c & 0x3f))});
+  }
+  return all;
+}
+
 B byte_level() {
   std::vector<std::string> tokens;
   for (char c = 'a'; c <= 'z'; ++c) tokens.push_back(std::string(1, c));
   tokens.insert(tokens.end(),
                 {"\xc4\xa0", "1", "2", "3", "th", "the", "\xc4\xa0the", "12", "<|end|>", "<tool>"});
+  for (const std::string& byte : byte_characters())
+    if (std::find(tokens.begin(), tokens.end(), byte) == tokens.end()) tokens.push_back(byte);
   std::vector<int32_t> types(tokens.size(), 1);
   types[34] = 3, types[35] = 4;
   B b;
