@@ -13,7 +13,7 @@ struct RenderLimits {
   int64_t bytes = int64_t{128} << 20;  // that all values made in one render take together
   int64_t output = int64_t{16} << 20;  // bytes of the rendered text
   int depth = 1000;                    // nested evaluations: macros in macros, expressions in expressions
-  double seconds = 0.2;                // of this thread's CPU time
+  double seconds = 0.1;                // of this thread's CPU time
 };
 
 namespace chat {

@@ -65,8 +65,8 @@ bool contains(const Value& container, const Value& v);
 Value attribute(const Value& v, const std::string& name);
 Value item(const Value& v, const Value& key);
 Value slice(const Value& v, const Value& start, const Value& stop, const Value& step);  // none: not given
-// item() along "a.b.0"
-Value item_at_path(Value v, const Value& path);
+// item() along "a.b.0"; what is undefined on the way becomes `fallback`, unless that is none.
+Value item_at_path(Value v, const Value& path, const Value& fallback = Value::none());
 
 // ---- numbers
 

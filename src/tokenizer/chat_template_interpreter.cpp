@@ -113,7 +113,7 @@ std::optional<Value> Macro::attribute(const std::string& name) {
   if (name != "arguments") return std::nullopt;
   std::vector<Value> names;
   for (const Parameter& p : code.parameters) names.push_back(Value::text(p.name));
-  return Value::list(std::move(names));
+  return Value::tuple(std::move(names));
 }
 
 Value Macro::call(CallArguments arguments) { return interpreter.call_macro(*this, std::move(arguments)); }
@@ -177,7 +177,7 @@ Value Interpreter::make_macro(const MacroCode& code, const ScopePtr& scope) {
 // ---- statements
 
 Interpreter::Interpreter(const RenderLimits& limits, const std::tm& now)
-    : budget_(limits), output_limit_(limits.output), globals_(make_globals(now)) {}
+    : globals_(make_globals(now)), budget_(limits), output_limit_(limits.output) {}
 
 Interpreter::~Interpreter() {
   for (const auto& space : namespaces_) space->attributes = Dict();
@@ -258,13 +258,16 @@ Interpreter::Flow Interpreter::loop(const Statement& s, const ScopePtr& scope) {
     return false;
   };
   const Value variable = Value::object(state);
+  bool completed = false;  // NOTE: for jinja2, a body left by break or continue did not take place
   while (state->advance()) {
     const ScopePtr body_scope = inside(scope);
     body_scope->set("loop", variable);
     assign(s.targets[0], state->current, body_scope);
-    if (execute(s.blocks[0], body_scope) == Flow::break_) break;
+    const Flow flow = execute(s.blocks[0], body_scope);
+    completed |= flow == Flow::normal;
+    if (flow == Flow::break_) break;
   }
-  return state->index0 < 0 ? execute(s.blocks[1], inside(scope)) : Flow::normal;
+  return completed ? Flow::normal : execute(s.blocks[1], inside(scope));
 }
 
 void Interpreter::call_block(const Statement& s, const ScopePtr& scope) {

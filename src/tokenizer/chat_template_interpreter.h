@@ -100,11 +100,11 @@ class Interpreter {
   Value make_namespace(CallArguments& a);
   Value make_macro(const MacroCode& code, const ScopePtr& scope);
 
+  ScopePtr globals_;  // NOTE: before the budget, so that no limit is too small to begin with
   Budget budget_;
   int64_t output_limit_;
   int line_ = 1;
   std::string* out_ = nullptr;
-  ScopePtr globals_;
   // NOTE: the only values that can hold themselves; emptied at the end so that nothing leaks.
   std::vector<std::shared_ptr<Namespace>> namespaces_;
   std::vector<std::shared_ptr<Macro>> macros_;

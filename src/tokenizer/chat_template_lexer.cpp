@@ -227,9 +227,11 @@ class Lexer {
       base = mark == 'x' ? 16 : mark == 'o' ? 8 : mark == 'b' ? 2 : 10;
       const std::string_view digits = base == 16 ? "0123456789abcdefABCDEF" : base == 8 ? "01234567" : "01";
       if (base != 10) {
-        const size_t stop = digits_from(at_ + 2, digits);
-        if (stop > at_ + 2) start = at_ + 2, p = stop;
-        if (stop == at_ + 2) base = 10;
+        const size_t first = at_ + (source_[at_ + 2] == '_' ? 3 : 2), stop = digits_from(first, digits);
+        if (stop > first)
+          start = first, p = stop;
+        else
+          base = 10;
       }
     }
     add_integer(start, p, base);

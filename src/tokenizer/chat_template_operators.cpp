@@ -298,7 +298,7 @@ Value slice(const Value& v, const Value& start, const Value& stop, const Value& 
   check_defined(v);
   const bool text = v.is(Kind::text);
   if (!text && (!v.is_sequence() || v.is(Kind::view)))
-    return Value::undefined(missing_message(v, Value::text("slice")));
+    fail(fmt::format("'{}' object cannot be sliced", v.type_name()));
   const auto bound = [](const Value& b) -> std::optional<int64_t> {
     check_defined(b);
     if (b.is(Kind::none)) return std::nullopt;
@@ -337,13 +337,20 @@ Value slice(const Value& v, const Value& start, const Value& stop, const Value& 
   return Value::sequence(v.is(Kind::range) ? Kind::list : v.kind(), std::move(items));
 }
 
-Value item_at_path(Value v, const Value& path) {
+Value item_at_path(Value v, const Value& path, const Value& fallback) {
+  const auto step = [&](const Value& key) {
+    v = item(v, key);
+    if (v.is(Kind::undefined) && !fallback.is(Kind::none)) v = fallback;
+  };
   if (path.is(Kind::none)) return v;
-  if (!path.is(Kind::text)) return item(v, path);
+  if (!path.is(Kind::text)) {
+    step(path);
+    return v;
+  }
   for (const std::string_view part : split_at(path.utf8(), ".", -1, false)) {
     const bool number = passes(part, TextTest::digit);
     const auto index = number ? parse_integer(part, 10) : std::nullopt;
-    v = item(v, index ? Value(*index) : Value::text(std::string(part)));
+    step(index ? Value(*index) : Value::text(std::string(part)));
   }
   return v;
 }

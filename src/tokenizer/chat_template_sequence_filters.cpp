@@ -52,8 +52,7 @@ Value map_filter(const Value& v, CallArguments& a) {
     if (!b.has(0)) fail("map requires a filter argument");
     const Value path = b[0], fallback = b.value_or(1, Value::none());
     return lazily(v, a, [path, fallback](const Value& element, Value& out) {
-      out = item_at_path(element, path);
-      if (out.is(Kind::undefined) && !fallback.is(Kind::none)) out = fallback;
+      out = item_at_path(element, path, fallback);
       return true;
     });
   }
@@ -296,8 +295,7 @@ Value slice_filter(const Value& v, CallArguments& a) {
 Value groupby_filter(const Value& v, CallArguments& a) {
   const Bound b("groupby", a, {"attribute", "default", "case_sensitive"}, 1);
   const auto grouper = [&](const Value& element) {
-    Value key = item_at_path(element, b[0]);
-    return key.is(Kind::undefined) && !b.none_or_absent(1) ? b[1] : key;
+    return item_at_path(element, b[0], b.value_or(1, Value::none()));
   };
   const auto key = [&](const Value& element) { return ignoring_case(grouper(element), b.truth(2)); };
   std::vector<Value> groups, members;
