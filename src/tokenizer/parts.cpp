@@ -159,8 +159,7 @@ void check_bytes(const Parts& parts, const JsonNode& node) {
 
 }  // namespace
 
-std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNode& config,
-                                        const JsonNode& map) {
+std::shared_ptr<Parts> read_parts(const JsonNode& tokenizer, const JsonNode& config, const JsonNode& map) {
   tokenizer.expect_object();
   if (tokenizer.has("version") && tokenizer.string("version") != "1.0")
     tokenizer.child("version").fail(
@@ -171,6 +170,7 @@ std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNod
   parts->pre_tokenizer = make_pre_tokenizer(child_or_null(tokenizer, "pre_tokenizer"));
   if (parts->pre_tokenizer && parts->model->accepts_raw_bytes() && parts->pre_tokenizer->leave_bytes_raw()) {
     parts->model->use_raw_bytes();
+    parts->spells_bytes = true;
     check_bytes(*parts, tokenizer.child("model"));
   }
   parts->decoder = make_decoder(child_or_null(tokenizer, "decoder"));
@@ -184,8 +184,8 @@ std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNod
   return parts;
 }
 
-std::shared_ptr<const Parts> read_parts(const SentencePieceFile& file, const JsonNode& config,
-                                        const JsonNode& map) {
+std::shared_ptr<Parts> read_parts(const SentencePieceFile& file, const JsonNode& config,
+                                  const JsonNode& map) {
   auto parts = std::make_shared<Parts>();
   parts->model = make_model(file);
   parts->normalizer = make_sentencepiece_normalizer(file);

@@ -50,6 +50,7 @@ struct Parts {
   PostProcessor post_processor;
   std::vector<std::unique_ptr<DecoderStep>> decoder;
 
+  bool spells_bytes = false;  // each byte of a word is a character of the vocabulary: nothing is lost
   int32_t vocab_size = 0;     // largest id + 1
   std::vector<bool> special;  // by id
   std::optional<int32_t> bos, eos, unk, pad;
@@ -69,11 +70,9 @@ struct Parts {
 };
 
 // `config` and `map` are the JSON of tokenizer_config.json and special_tokens_map.json, null when absent.
-std::shared_ptr<const Parts> read_parts(const JsonNode& tokenizer, const JsonNode& config,
-                                        const JsonNode& map);
+std::shared_ptr<Parts> read_parts(const JsonNode& tokenizer, const JsonNode& config, const JsonNode& map);
 // The same of a SentencePiece model file: BOS in front unless "add_bos_token" of the configuration says no, EOS behind if
 // "add_eos_token" says so.
-std::shared_ptr<const Parts> read_parts(const SentencePieceFile& file, const JsonNode& config,
-                                        const JsonNode& map);
+std::shared_ptr<Parts> read_parts(const SentencePieceFile& file, const JsonNode& config, const JsonNode& map);
 
 }  // namespace octavo::tokenizer

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <mutex>
 #include <stdexcept>
 
@@ -13,8 +14,12 @@
 namespace octavo::tokenizer {
 namespace {
 
-// Backtracking steps of one match, and the memory for them: far above what a real pattern needs on real text.
-constexpr uint32_t kMatchLimit = 20'000'000, kDepthLimit = 20'000'000, kHeapKibibytes = 256 * 1024;
+// Backtracking steps of one match, and the memory for them: far above what a real pattern needs on real text, which is in
+// proportion to the text.
+constexpr uint32_t kMatchLimit = 20'000'000, kHeapKibibytes = 256 * 1024;
+uint32_t steps_for(size_t bytes) {
+  return static_cast<uint32_t>(std::min<size_t>(kMatchLimit, 200'000 + 100 * bytes));
+}
 constexpr size_t kJitStackBytes = 64 << 20;
 
 std::string message_of(int code) {
@@ -60,8 +65,6 @@ Regex::Regex(const std::string& pattern, const JsonNode& node) : pattern_(patter
   if (!code->code) node.fail(fmt::format("regular expression {}: {}", in_quotes(pattern), message_of(error)));
   code->jit = pcre2_jit_compile(code->code.get(), PCRE2_JIT_COMPLETE) == 0;
   code->limits.reset(pcre2_match_context_create(nullptr));
-  pcre2_set_match_limit(code->limits.get(), kMatchLimit);
-  pcre2_set_depth_limit(code->limits.get(), kDepthLimit);
   pcre2_set_heap_limit(code->limits.get(), kHeapKibibytes);
   code_ = std::move(code);
 }
@@ -72,6 +75,8 @@ void Regex::split(std::string_view text, std::vector<Span>& spans) const {
       pcre2_jit_stack_create(32 << 10, kJitStackBytes, nullptr));
   Owned<pcre2_match_context, pcre2_match_context_free> context(pcre2_match_context_copy(code_->limits.get()));
   pcre2_jit_stack_assign(context.get(), nullptr, jit_stack.get());
+  pcre2_set_match_limit(context.get(), steps_for(text.size()));
+  pcre2_set_depth_limit(context.get(), steps_for(text.size()));
   Owned<pcre2_match_data, pcre2_match_data_free> data(
       pcre2_match_data_create_from_pattern(code_->code.get(), nullptr));
   const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());

@@ -78,6 +78,54 @@ std::vector<Piece> words_of(const Parts& parts, std::string_view text, bool pars
   return words;
 }
 
+std::vector<int32_t> ids_of(const Parts& parts, std::string_view text, EncodeOptions options) {
+  tokenizer::TextStore store;
+  std::vector<int32_t> ids;
+  auto scratch = parts.scratch.take(*parts.model);
+  for (const Piece& word : words_of(parts, text, options.parse_special, store)) {
+    if (word.id >= 0)
+      ids.push_back(word.id);
+    else if (!word.text.empty())
+      parts.model->encode(word.text, *scratch, ids);
+  }
+  parts.scratch.give_back(std::move(scratch));
+  return parts.post_processor.apply(std::move(ids), options.add_special_tokens);
+}
+
+std::string text_of(const Parts& parts, std::span<const int32_t> ids, bool skip_special) {
+  DecoderChain chain(parts.decoder);
+  for (const int32_t id : ids)
+    if (const std::string* text = parts.decoded_text(id); text && !(skip_special && parts.special[id]))
+      chain.token(*text);
+  chain.finish();
+  return chain.take();
+}
+
+// The self-check of load: a text of many kinds goes through once, so that what the file cannot do shows before it is used.
+std::shared_ptr<const Parts> self_checked(std::shared_ptr<Parts> parts, const std::string& name) {
+  static constexpr std::string_view kText =
+      "Hello, world! It's 1234 o'clock.\n\n  \tx = [y] * 0.5; na\u00efve \u00df "
+      "\u0431\u0443\u043a\u0432\u0430 \u4e2d\u6587 "
+      "\ud55c\uad6d\uc5b4 \u0e44\u0e17\u0e22 e\u0301 \U0001f600\u200d";
+  std::vector<int32_t> ids;
+  try {
+    ids = ids_of(*parts, kText, {.add_special_tokens = false, .parse_special = false});
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::bad_model)  // a pattern that gives up on a hundred bytes is no use
+      throw Error(ErrorKind::bad_model, fmt::format("{}: self-check: {}", name, e.what()));
+    parts->warnings.push_back(fmt::format("{}: self-check: {}", name, e.what()));
+    return parts;
+  }
+  for (const int32_t id : ids)
+    if (id < 0 || id >= parts->vocab_size || !parts->decoded_text(id))
+      throw Error(ErrorKind::bad_model, fmt::format("{}: self-check: id {} belongs to no token", name, id));
+  const std::string back = text_of(*parts, ids, false);
+  if (parts->spells_bytes && !parts->normalizer && !back.ends_with(kText))
+    parts->warnings.push_back(fmt::format(
+        "{}: self-check: decoding does not give the text back; \"decoder\" should be ByteLevel", name));
+  return parts;
+}
+
 }  // namespace
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
@@ -88,11 +136,13 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
       map_node(map, (folder / "special_tokens_map.json").string());
   if (file.extension() == ".model") {
     const std::string bytes = read_text_file(file, kLargestSentencePiece);
-    return Tokenizer(
-        tokenizer::read_parts(SentencePieceFile::parse(bytes, file.string()), config_node, map_node));
+    return Tokenizer(self_checked(
+        tokenizer::read_parts(SentencePieceFile::parse(bytes, file.string()), config_node, map_node),
+        file.string()));
   }
   const nlohmann::json json = read_json_file(file);
-  return Tokenizer(tokenizer::read_parts(JsonNode(json, file.string()), config_node, map_node));
+  return Tokenizer(self_checked(tokenizer::read_parts(JsonNode(json, file.string()), config_node, map_node),
+                                file.string()));
 }
 
 Tokenizer Tokenizer::parse_sentencepiece(std::string_view model, const std::string& name,
@@ -100,8 +150,10 @@ Tokenizer Tokenizer::parse_sentencepiece(std::string_view model, const std::stri
   const nlohmann::json config =
       config_json.empty() ? nlohmann::json() : parse_json(config_json, name + " (config)");
   const nlohmann::json map;
-  return Tokenizer(tokenizer::read_parts(SentencePieceFile::parse(model, name),
-                                         JsonNode(config, name + " (config)"), JsonNode(map, name)));
+  return Tokenizer(
+      self_checked(tokenizer::read_parts(SentencePieceFile::parse(model, name),
+                                         JsonNode(config, name + " (config)"), JsonNode(map, name)),
+                   name));
 }
 
 Tokenizer Tokenizer::parse(std::string_view tokenizer_json, const std::string& name,
@@ -110,33 +162,19 @@ Tokenizer Tokenizer::parse(std::string_view tokenizer_json, const std::string& n
   const nlohmann::json config =
       config_json.empty() ? nlohmann::json() : parse_json(config_json, name + " (config)");
   const nlohmann::json map;
-  return Tokenizer(
-      tokenizer::read_parts(JsonNode(json, name), JsonNode(config, name + " (config)"), JsonNode(map, name)));
+  return Tokenizer(self_checked(
+      tokenizer::read_parts(JsonNode(json, name), JsonNode(config, name + " (config)"), JsonNode(map, name)),
+      name));
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view utf8, EncodeOptions options) const {
   check_text(utf8);
-  tokenizer::TextStore store;
-  std::vector<int32_t> ids;
-  auto scratch = parts_->scratch.take(*parts_->model);
-  for (const Piece& word : words_of(*parts_, utf8, options.parse_special, store)) {
-    if (word.id >= 0)
-      ids.push_back(word.id);
-    else if (!word.text.empty())
-      parts_->model->encode(word.text, *scratch, ids);
-  }
-  parts_->scratch.give_back(std::move(scratch));
-  return parts_->post_processor.apply(std::move(ids), options.add_special_tokens);
+  return ids_of(*parts_, utf8, options);
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
   for (const int32_t id : ids) check_id(*parts_, id);
-  DecoderChain chain(parts_->decoder);
-  for (const int32_t id : ids)
-    if (const std::string* text = parts_->decoded_text(id); text && !(skip_special && parts_->special[id]))
-      chain.token(*text);
-  chain.finish();
-  return chain.take();
+  return text_of(*parts_, ids, skip_special);
 }
 
 int64_t Tokenizer::vocab_size() const { return parts_->vocab_size; }

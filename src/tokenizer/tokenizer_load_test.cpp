@@ -6,7 +6,9 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "tokenizer/byte_level.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/utf8.h"
 
 namespace octavo {
 namespace {
@@ -270,6 +272,39 @@ TEST(TokenizerLoad, NamesInTheConfiguration) {
     EXPECT_EQ(e.kind(), ErrorKind::bad_model);
     EXPECT_NE(std::string(e.what()).find("\"<s>\" is no token"), std::string::npos) << e.what();
   }
+}
+
+TEST(TokenizerLoad, SelfCheck) {
+  json bytes = {{"type", "BPE"}, {"vocab", json::object()}, {"merges", json::array()}};
+  for (int b = 0; b < 256; ++b) {
+    std::string character;
+    tokenizer::append_utf8(character, tokenizer::kByteCharacters[b]);
+    bytes["vocab"][character] = b;
+  }
+  json j = document(bytes);
+  j["pre_tokenizer"] = j["decoder"] = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
+  EXPECT_TRUE(Tokenizer::parse(j.dump(), "file.json").warnings().empty());
+  j["decoder"] = nullptr;
+  const auto no_decoder = Tokenizer::parse(j.dump(), "file.json").warnings();
+  ASSERT_EQ(no_decoder.size(), 1u);
+  EXPECT_NE(no_decoder[0].find("\"decoder\" should be ByteLevel"), std::string::npos) << no_decoder[0];
+
+  const auto no_unk = Tokenizer::parse(changed([](json& c) {
+                                         c["model"]["byte_fallback"] = false;
+                                         c["model"]["unk_token"] = "<none>";
+                                       }).dump(),
+                                       "file.json")
+                          .warnings();
+  ASSERT_EQ(no_unk.size(), 1u);
+  EXPECT_NE(no_unk[0].find("neither is unk_token \"<none>\""), std::string::npos) << no_unk[0];
+
+  expect_refused(changed([](json& c) {
+                   c["pre_tokenizer"] = {{"type", "Split"},
+                                         {"pattern", {{"Regex", "([^z]+)+(?=z)"}}},
+                                         {"behavior", "Isolated"},
+                                         {"invert", false}};
+                 }),
+                 "self-check: tokenizer: regular expression");
 }
 
 TEST(TokenizerLoad, FilesThatAreNotThere) {
