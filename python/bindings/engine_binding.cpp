@@ -43,7 +43,7 @@ class TextStream {
           ErrorKind::usage,
           "generate: this model is generating already; finish or close that stream, or load a second LLM");
     try {
-      thread_ = std::thread([this] { work(); });
+      thread_ = std::make_unique<std::thread>([this] { work(); });
     } catch (...) {
       model_->busy = false;
       throw;
@@ -83,7 +83,7 @@ class TextStream {
 
   // After the end. Throws while it runs.
   const Generation& result() const {
-    if (thread_.joinable() || failure_) throw Error(ErrorKind::usage, "result: the stream has not ended");
+    if (thread_ || failure_) throw Error(ErrorKind::usage, "result: the stream has not ended");
     return result_;
   }
 
@@ -105,18 +105,22 @@ class TextStream {
   }
 
   void join() {
-    if (!thread_.joinable()) return;
-    if (getpid() != model_->process) {
-      thread_.detach();  // a forked child: the thread stayed with its parent
-    } else {
-      nb::gil_scoped_release unlocked;
-      thread_.join();
+    if (!thread_) return;
+    if (getpid() != process_) {
+      (void)
+          thread_.release();  // a forked child: the thread stayed with its parent, the model stays busy here
+      return;
     }
+    {
+      nb::gil_scoped_release unlocked;
+      thread_->join();
+    }
+    thread_.reset();
     model_->busy = false;
   }
 
   void expect_own_process() const {
-    if (thread_.joinable() && getpid() != model_->process)
+    if (thread_ && getpid() != process_)
       throw Error(
           ErrorKind::usage,
           "generate: this stream was started before a fork and goes on in the parent process only; start "
@@ -133,7 +137,8 @@ class TextStream {
   std::atomic<bool> cancelled_{false};
   Generation result_;
   std::exception_ptr failure_;
-  std::thread thread_;
+  std::unique_ptr<std::thread> thread_;  // until it is joined
+  pid_t process_ = getpid();
 };
 
 std::shared_ptr<Model> load_model(const std::string& folder, const std::string& quantization,
