@@ -258,6 +258,31 @@ TEST_F(SharedData, NeoxOnTheVectorsOfMpt) {  // MPT uses GPT-NeoX's tokenizer
     EXPECT_EQ(tokenizer.encode(inputs[i]), numbers_in(outputs[i])) << inputs[i];
 }
 
+// bert-base-uncased as its tokenizer.json is, around the vocabulary that is there as text.
+TEST_F(SharedData, BertOnTheVectorsOfBge) {
+  if (!fs::exists(kShared / "bert-vocab")) GTEST_SKIP() << (kShared / "bert-vocab") << " is absent";
+  json vocab;
+  for (const std::string& line : lines_of(contents(kShared / "bert-vocab/vocab.txt")))
+    vocab[line] = vocab.size();
+  const json document = {{"version", "1.0"},
+                         {"normalizer",
+                          {{"type", "BertNormalizer"},
+                           {"clean_text", true},
+                           {"handle_chinese_chars", true},
+                           {"strip_accents", nullptr},
+                           {"lowercase", true}}},
+                         {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
+                         {"model", {{"type", "WordPiece"}, {"unk_token", "[UNK]"}, {"vocab", vocab}}}};
+  const Tokenizer tokenizer = Tokenizer::parse(document.dump(), "bert");
+  const auto inputs = split_at(contents(kShared / "tokenizer-vectors/ggml-vocab-bert-bge.gguf.inp"),
+                               "\n__ggml_vocab_test__\n");
+  const auto outputs = split_at(contents(kShared / "tokenizer-vectors/ggml-vocab-bert-bge.gguf.out"), "\n");
+  ASSERT_EQ(inputs.size(), 47u);
+  ASSERT_GE(outputs.size(), 47u);
+  for (size_t i = 0; i < inputs.size(); ++i)
+    EXPECT_EQ(tokenizer.encode(inputs[i]), numbers_in(outputs[i])) << inputs[i];
+}
+
 TEST_F(SharedData, StoriesIsALlama2Tokenizer) {
   OCTAVO_LOAD_SHARED(tokenizer, "stories260K/hf");
   EXPECT_EQ(tokenizer.bos_id(), 1);
