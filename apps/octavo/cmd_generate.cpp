@@ -10,6 +10,7 @@
 #include "command.h"
 #include "formats/json_file.h"
 #include "model_options.h"
+#include "sampling_options.h"
 #include "terminal.h"
 
 namespace octavo::app {
@@ -19,10 +20,7 @@ struct Options {
   ModelOptions model;
   std::string prompt, prompt_file;
   int64_t max_tokens = 128;
-  std::optional<float> temperature, top_p, min_p, repeat_penalty;
-  std::optional<int> top_k;
-  std::optional<uint64_t> seed;
-  std::vector<std::string> stop;
+  SamplingFlags sampling;
   bool ignore_eos = false, echo = false, json = false, quiet = false;
 };
 
@@ -30,26 +28,6 @@ std::string read_prompt(const Options& o) {
   if (o.prompt_file.empty()) return o.prompt;
   if (o.prompt_file == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
   return read_text_file(o.prompt_file, int64_t{1} << 30);
-}
-
-// Command line, then the model's generation_config.json, then neutral values. Says where the values come from.
-SamplingOptions choose_sampling(const Options& o, const GenerationDefaults& model, std::string& said) {
-  SamplingOptions s;
-  const auto pick = [&](const char* name, const auto& flag, const auto& from_model, auto& value) {
-    if (flag)
-      value = *flag;
-    else if (from_model)
-      value = *from_model;
-    if (flag || from_model)
-      said += fmt::format("{}{} {}{}", said.empty() ? "" : ", ", name, value, flag ? "" : " (model)");
-  };
-  s.temperature = 0.8f;
-  pick("temperature", o.temperature, model.temperature, s.temperature);
-  pick("top-k", o.top_k, model.top_k, s.top_k);
-  pick("top-p", o.top_p, model.top_p, s.top_p);
-  pick("min-p", o.min_p, model.min_p, s.min_p);
-  pick("repeat-penalty", o.repeat_penalty, model.repetition_penalty, s.repetition_penalty);
-  return s;
 }
 
 nlohmann::ordered_json to_json(const Generation& g, const Engine& engine, uint64_t seed) {
@@ -69,9 +47,9 @@ int run(const Options& o) {
   Engine engine = load_engine(o.model);
   std::string said;
   GenerateOptions g;
-  g.sampling = choose_sampling(o, GenerationDefaults::load(o.model.folder()), said);
-  g.seed = o.seed ? *o.seed : std::random_device{}();
-  g.max_tokens = o.max_tokens, g.stop = o.stop, g.ignore_eos = o.ignore_eos;
+  g.sampling = choose_sampling(o.sampling, GenerationDefaults::load(o.model.folder()), said);
+  g.seed = o.sampling.seed ? *o.sampling.seed : std::random_device{}();
+  g.max_tokens = o.max_tokens, g.stop = o.sampling.stop, g.ignore_eos = o.ignore_eos;
   const std::vector<int32_t> ids = engine.encode(prompt);
   if (o.echo && !o.json) write_stdout(prompt);
 
@@ -114,15 +92,7 @@ std::function<int()> setup_generate(CLI::App& app) {
   app.add_option("-n,--max-tokens,--n-predict,--predict,--max-new-tokens", o->max_tokens,
                  "tokens to generate; -1: until the end")
       ->capture_default_str();
-  app.add_option("--temp,--temperature", o->temperature,
-                 "0: always the most likely token (default: the model's, else 0.8)");
-  app.add_option("--top-k", o->top_k, "only the k most likely tokens (0: off)");
-  app.add_option("--top-p", o->top_p, "only the most likely tokens that make up this probability (1: off)");
-  app.add_option("--min-p", o->min_p, "only tokens at least this likely relative to the best (0: off)");
-  app.add_option("--repeat-penalty,--repetition-penalty", o->repeat_penalty,
-                 "divides the logits of tokens already seen (1: off)");
-  app.add_option("-s,--seed", o->seed, "the same seed gives the same text (default: random, printed)");
-  app.add_option("--stop", o->stop, "end at this text (may be repeated)");
+  add_sampling_options(app, o->sampling);
   app.add_flag("--ignore-eos", o->ignore_eos, "go on after the end-of-text token");
   app.add_flag("--echo", o->echo, "print the prompt before the answer");
   app.add_flag("--json", o->json, "one JSON object instead of text");

@@ -14,6 +14,7 @@ namespace {
 
 constexpr Command kCommands[] = {
     {"generate", "continue a prompt with a model", setup_generate},
+    {"chat", "talk with a chat model, with its own chat template", setup_chat},
     {"plan", "the bytes that a model will need, before anything is loaded", setup_plan},
     {"inspect", "what a model folder holds", setup_inspect},
     {"quantize", "write an INT8 copy of a model (compressed-tensors)", setup_quantize},
@@ -29,6 +30,7 @@ Examples:
   octavo demo
   octavo generate -p "Once upon a time" -n 100
   octavo generate -m path/to/hf-folder -p "Hello" --temp 0
+  octavo chat -m path/to/hf-folder --system "You are terse."
   octavo plan -m path/to/hf-folder --memory-budget 6GiB
   octavo quantize -m path/to/hf-folder -o path/to/int8-folder)";
 

@@ -28,6 +28,7 @@ void on_interrupt(int) {
 
 void watch_interrupts() { std::signal(SIGINT, on_interrupt); }
 bool interrupted() { return interrupt_seen != 0; }
+void clear_interrupt() { interrupt_seen = 0; }
 
 void show_progress(std::string_view what, int64_t done, int64_t total) {
   static const auto start = std::chrono::steady_clock::now();

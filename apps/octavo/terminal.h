@@ -8,6 +8,7 @@ namespace octavo::app {
 
 void watch_interrupts();  // the first Ctrl-C asks the work to stop, the second ends the process
 bool interrupted();
+void clear_interrupt();  // the next Ctrl-C is a first one again
 
 // A progress bar on stderr, only when that is a terminal and once a second has passed.
 void show_progress(std::string_view what, int64_t done, int64_t total);

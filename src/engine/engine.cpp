@@ -163,27 +163,36 @@ void Engine::check_ids(std::span<const int32_t> ids) const {
 ConstTensor Engine::feed(std::span<const int32_t> ids, Phase phase, int64_t last_rows) {
   check_ids(ids);
   const auto total = static_cast<int64_t>(ids.size());
-  if (length_ + total > options_.context)
+  if (length() + total > options_.context)
     throw Error(
         ErrorKind::usage,
         fmt::format("{} tokens after {} exceed the context of {} tokens; shorten the prompt or raise -c "
                     "(the model allows {})",
-                    total, length_, options_.context, model_.config().max_positions));
+                    total, length(), options_.context, model_.config().max_positions));
   ConstTensor logits;
   for (int64_t done = 0; done < total;) {
     const int64_t n = std::min(options_.prefill_chunk, total - done);
     std::vector<int32_t> positions(static_cast<size_t>(n)), sequences(static_cast<size_t>(n), 0);
-    std::iota(positions.begin(), positions.end(), static_cast<int32_t>(length_));
-    const int32_t q_start[2] = {0, static_cast<int32_t>(n)}, kv_len[1] = {static_cast<int32_t>(length_ + n)};
+    std::iota(positions.begin(), positions.end(), static_cast<int32_t>(length()));
+    const int32_t q_start[2] = {0, static_cast<int32_t>(n)}, kv_len[1] = {static_cast<int32_t>(length() + n)};
     Batch batch;
     batch.ids = ids.subspan(static_cast<size_t>(done), static_cast<size_t>(n));
     batch.positions = positions, batch.sequences = sequences, batch.q_start = q_start, batch.kv_len = kv_len;
     batch.phase = phase;
     batch.first_logit_row = n - std::min(n, done + n == total ? last_rows : 1);
     logits = model_.forward(context(), batch, cache_);
-    length_ += n, done += n;
+    sequence_.insert(sequence_.end(), batch.ids.begin(), batch.ids.end());
+    done += n;
   }
   return logits;
+}
+
+int64_t Engine::rewind_to_common_prefix(std::span<const int32_t> prompt) {
+  const size_t most = std::min(sequence_.size(), prompt.size() - 1);
+  size_t kept = 0;
+  while (kept < most && sequence_[kept] == prompt[kept]) ++kept;
+  sequence_.resize(kept);
+  return static_cast<int64_t>(kept);
 }
 
 Generation Engine::generate(std::span<const int32_t> prompt, const GenerateOptions& options,
@@ -216,9 +225,11 @@ Generation Engine::generate(std::span<const int32_t> prompt, const GenerateOptio
   ctx.workspace = Tensor(workspace.data(), DType::u8, {workspace.bytes()});
 
   const int64_t limit = options.max_tokens < 0 ? options_.context : options.max_tokens;
-  restart();
+  if (!options.reuse_prefix) restart();
+  const int64_t kept = rewind_to_common_prefix(prompt);
+  result.timings.reused_tokens = kept;
   const auto prefill_start = std::chrono::steady_clock::now();
-  ConstTensor logits = feed(prompt, Phase::prefill, 1);
+  ConstTensor logits = feed(prompt.subspan(static_cast<size_t>(kept)), Phase::prefill, 1);
   result.timings.prefill_s = seconds_since(prefill_start);
   const auto decode_start = std::chrono::steady_clock::now();
   result.finish = FinishReason::max_tokens;
@@ -240,7 +251,7 @@ Generation Engine::generate(std::span<const int32_t> prompt, const GenerateOptio
       break;
     }
     if (static_cast<int64_t>(result.ids.size()) == limit) break;
-    if (length_ == options_.context) {
+    if (length() == options_.context) {
       result.finish = FinishReason::context_full;
       break;
     }

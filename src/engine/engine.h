@@ -39,6 +39,9 @@ struct GenerateOptions {
   uint64_t seed = 0;
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  // Keep the KV cache of the tokens that the prompt shares with the sequence before it (a chat's earlier turns). An
+  // earlier answer then stays as decode computed it, which may differ in the last bits from computing it as a prompt.
+  bool reuse_prefix = false;
 };
 
 enum class FinishReason { end_of_text, stop_string, max_tokens, context_full, cancelled };
@@ -46,10 +49,11 @@ const char* name_of(FinishReason r);
 
 struct Timings {
   int64_t prompt_tokens = 0, generated_tokens = 0;
+  int64_t reused_tokens = 0;  // of the prompt, found in the KV cache
   double prefill_s = 0,
          decode_s = 0;  // decode_s spans generated_tokens - 1 steps: the first token comes from prefill
   double prefill_tokens_per_s() const {
-    return prefill_s > 0 ? static_cast<double>(prompt_tokens) / prefill_s : 0;
+    return prefill_s > 0 ? static_cast<double>(prompt_tokens - reused_tokens) / prefill_s : 0;
   }
   double decode_tokens_per_s() const {
     return decode_s > 0 ? static_cast<double>(generated_tokens - 1) / decode_s : 0;
@@ -91,8 +95,8 @@ class Engine {
   // valid until the next call. Ids are taken in chunks of prefill_chunk; only the last chunk's rows can be
   // asked for.
   ConstTensor feed(std::span<const int32_t> ids, Phase phase, int64_t last_rows);
-  void restart() { length_ = 0; }
-  int64_t length() const { return length_; }  // tokens in the sequence
+  void restart() { sequence_.clear(); }
+  int64_t length() const { return static_cast<int64_t>(sequence_.size()); }  // tokens in the sequence
 
   const LlamaModel& model() const { return model_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
@@ -106,13 +110,15 @@ class Engine {
 
  private:
   void check_ids(std::span<const int32_t> ids) const;
+  // Forgets what comes behind the tokens that `prompt` begins with, all but its last; returns how many are kept.
+  int64_t rewind_to_common_prefix(std::span<const int32_t> prompt);
   LlamaModel model_;
   EngineOptions options_;
   std::optional<Tokenizer> tokenizer_;
   std::vector<int32_t> end_ids_;
   std::unique_ptr<ThreadPool> pool_;
   KvCache cache_;
-  int64_t length_ = 0;
+  std::vector<int32_t> sequence_;  // the tokens in the KV cache
 };
 
 }  // namespace octavo
