@@ -1,4 +1,6 @@
 // Ops on rows: each takes its inputs and the outputs to write, all by DLPack, in the order of the op's own struct.
+#include <chrono>
+
 #include "bindings.h"
 #include "op_call.h"
 #include "ops/bias_gelu/bias_gelu.h"
@@ -30,6 +32,20 @@ void call_rms_norm(nb::handle x_, nb::handle weight_, nb::handle residual_, nb::
                          .y_codes = codes.rows(),
                          .y_scale = scale.flat()};
   call.run([&](const Context& ctx) { rms_norm(ctx, args); });
+}
+
+// Microseconds that one call of the op takes on the host, launch included, without Python: bench/python_overhead.py
+// takes this from what a call costs in Python.
+double time_rms_norm(nb::handle x_, nb::handle weight_, nb::handle y_, int calls) {
+  constexpr const char* op = "rms_norm";
+  const TensorArgument x(op, "x", x_), weight(op, "weight", weight_), y(op, "y", y_, kWrite);
+  OpCall call(op, {&x, &weight, &y});
+  const RmsNormArgs args{.x = x.rows(), .weight = weight.tensor(), .y = y.rows()};
+  const auto start = std::chrono::steady_clock::now();
+  call.run([&](const Context& ctx) {
+    for (int i = 0; i < calls; ++i) rms_norm(ctx, args);
+  });
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count() / calls;
 }
 
 void call_layer_norm(nb::handle x_, nb::handle weight_, nb::handle bias_, nb::handle residual_, nb::handle u_,
@@ -122,6 +138,7 @@ void bind_row_ops(nb::module_& m) {
   const auto tensor = [](const char* name) { return nb::arg(name).noconvert().none(); };
   m.def("rms_norm", &call_rms_norm, tensor("x"), tensor("weight"), tensor("residual"), tensor("u"),
         tensor("y"), tensor("y_codes"), tensor("y_scale"), nb::arg("eps"));
+  m.def("time_rms_norm", &time_rms_norm, tensor("x"), tensor("weight"), tensor("y"), nb::arg("calls"));
   m.def("layer_norm", &call_layer_norm, tensor("x"), tensor("weight"), tensor("bias"), tensor("residual"),
         tensor("u"), tensor("y"), tensor("y_codes"), tensor("y_scale"), nb::arg("eps"));
   m.def("silu_mul", &call_silu_mul, tensor("gate"), tensor("up"), tensor("out"), tensor("out_codes"),
