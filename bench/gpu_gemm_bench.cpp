@@ -197,7 +197,11 @@ std::vector<Int8Plan> other_plans(const Size& s) {
                        : s.m <= 64 ? Int8Tile::few64
                                    : Int8Tile::few128;
   std::vector<Int8Plan> plans;
-  for (const int split : {1, 2, 4, 8}) plans.push_back({few, split, 1, 0});
+  for (const int split : {1, 2, 4}) plans.push_back({few, split, 1, 0});
+  plans.push_back({s.m <= 16   ? Int8Tile::few16_wide
+                   : s.m <= 64 ? Int8Tile::few64_wide
+                               : Int8Tile::m128_n256_alone,
+                   1, 1, 0});
   if (s.m >= 128)
     plans.push_back({Int8Tile::m128_n128_in_turn, 1, 8, 0}), plans.push_back({Int8Tile::m128_n256, 1, 8, 2});
   return plans;

@@ -101,7 +101,9 @@ std::vector<OpCase> gemm_w8a8_on_gpu() {
       for (const int lead : {0, 2, 9})
         if (lead == 2 || tile == Int8Tile::m128_n256) plans.push_back({tile, 1, group, lead});
   for (const Int8Tile tile : {Int8Tile::few16, Int8Tile::few32, Int8Tile::few64, Int8Tile::few128})
-    for (const int split : {1, 2, 4, 8}) plans.push_back({tile, split, 1, 0});
+    for (const int split : {1, 2, 4}) plans.push_back({tile, split, 1, 0});
+  for (const Int8Tile tile : {Int8Tile::few16_wide, Int8Tile::few64_wide, Int8Tile::m128_n256_alone})
+    plans.push_back({tile, 1, 1, 0});
   for (const Int8Plan& plan : plans) {
     for (const DType y : kOutputs) {
       for (const auto& [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{1, 1, 1024},

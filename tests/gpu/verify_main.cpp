@@ -27,7 +27,6 @@ struct Options {
   std::string match;
   bool exact = false, list = false, digests = false, verbose = false;
 };
-constexpr int64_t kDigestElements = 20'000;  // the references of all such cases take seconds
 
 // Cases side by side on CPU threads, one at a time on the GPU.
 std::vector<Verified> verify(const std::vector<harness::OpCase>& cases, const Options& options) {

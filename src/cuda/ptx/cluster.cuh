@@ -69,6 +69,22 @@ __device__ __forceinline__ void store_to_peer(uint32_t* p, uint64_t* barrier, ui
 #endif
 }
 
+// The same with 16 bytes.
+__device__ __forceinline__ void store_to_peer(int4* p, uint64_t* barrier, uint32_t rank, int4 value) {
+#if __CUDA_ARCH__ >= 900
+  uint32_t peer, peer_barrier;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(shared_address(p)), "r"(rank));
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
+               : "=r"(peer_barrier)
+               : "r"(shared_address(barrier)), "r"(rank));
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.s32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
+          peer),
+      "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w), "r"(peer_barrier)
+      : "memory");
+#endif
+}
+
 // An arrival at the barrier of block `rank`; barrier is this block's address of the variable. For memory that was read.
 __device__ __forceinline__ void mbarrier_arrive_at(uint64_t* barrier, uint32_t rank) {
 #if __CUDA_ARCH__ >= 900
@@ -79,45 +95,4 @@ __device__ __forceinline__ void mbarrier_arrive_at(uint64_t* barrier, uint32_t r
   asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(peer_barrier) : "memory");
 #endif
 }
-// The same for memory that was written: what this thread wrote, and what it saw written, is seen by who waits there with
-// mbarrier_wait_cluster. NOTE: costs a fence over global memory too, so never in an inner loop.
-__device__ __forceinline__ void mbarrier_publish_at(uint64_t* barrier, uint32_t rank) {
-#if __CUDA_ARCH__ >= 900
-  uint32_t peer_barrier;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
-               : "=r"(peer_barrier)
-               : "r"(shared_address(barrier)), "r"(rank));
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(peer_barrier) : "memory");
-#endif
-}
-
-// mbarrier_wait that also sees what other blocks published.
-__device__ __forceinline__ void mbarrier_wait_cluster(uint64_t* barrier, uint32_t parity) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile(
-      "{\n"
-      ".reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again;\n"
-      "}\n" ::"r"(shared_address(barrier)),
-      "r"(parity)
-      : "memory");
-#endif
-}
-
-// *p in the shared memory of block `rank`; p is this block's address of the same variable, 16-byte aligned.
-__device__ __forceinline__ int4 load_from_peer(const int4* p, uint32_t rank) {
-  int4 v{};
-#if __CUDA_ARCH__ >= 900
-  uint32_t peer;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(shared_address(p)), "r"(rank));
-  asm volatile("ld.shared::cluster.v4.s32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "r"(peer)
-               : "memory");
-#endif
-  return v;
-}
-
 }  // namespace octavo::cuda::ptx

@@ -36,17 +36,6 @@ __device__ __forceinline__ void load_tile(TileWords& tile, const int8_t* from, i
   }
 }
 
-__device__ __forceinline__ void store_one(const Int8Output& out, int64_t row, int64_t column, int acc,
-                                          float w_scale, float x_scale, float bias) {
-  const int64_t at = row * out.y_stride + column;
-  switch (out.y_type) {
-    case DType::f32: static_cast<float*>(out.y)[at] = finished<float>(acc, w_scale, x_scale, bias); break;
-    case DType::f16: static_cast<F16*>(out.y)[at] = finished<F16>(acc, w_scale, x_scale, bias); break;
-    case DType::bf16: static_cast<BF16*>(out.y)[at] = finished<BF16>(acc, w_scale, x_scale, bias); break;
-    default: static_cast<int32_t*>(out.y)[at] = acc;
-  }
-}
-
 // NOTE: tiles go along x of the grid: y and z end at 65,535.
 __global__ void __launch_bounds__(kSide* kSide) gemm_w8a8_any_layout(const __grid_constant__ AnyCall call) {
   __shared__ TileWords x_tile, w_tile;

@@ -98,25 +98,15 @@ __device__ __forceinline__ void store_vector(const Int8Output& out, int row, int
   }
 }
 
-// y[row][column .. column + 8) from sums and the columns' (scale, bias).
-template <class Y>
-__device__ __forceinline__ void store_eight_as(const Int8Output& out, int row, int column,
-                                               const int (&sum)[8], const float2* columns, float x_scale) {
-  constexpr int kElements = 16 / sizeof(Y);
-  alignas(16) Y v[8];
-#pragma unroll
-  for (int e = 0; e < 8; ++e) v[e] = finished<Y>(sum[e], columns[e].x, x_scale, columns[e].y);
-#pragma unroll
-  for (int i = 0; i < 8 / kElements; ++i)
-    store_vector<Y>(out, row, column + i * kElements, reinterpret_cast<const uint4*>(v)[i]);
-}
-__device__ __forceinline__ void store_eight(const Int8Output& out, int row, int column, const int (&sum)[8],
-                                            const float2* columns, float x_scale) {
+// One output.
+__device__ __forceinline__ void store_one(const Int8Output& out, int64_t row, int64_t column, int acc,
+                                          float w_scale, float x_scale, float bias) {
+  const int64_t at = row * out.y_stride + column;
   switch (out.y_type) {
-    case DType::f32: return store_eight_as<float>(out, row, column, sum, columns, x_scale);
-    case DType::f16: return store_eight_as<F16>(out, row, column, sum, columns, x_scale);
-    case DType::bf16: return store_eight_as<BF16>(out, row, column, sum, columns, x_scale);
-    default: return store_eight_as<int32_t>(out, row, column, sum, columns, x_scale);
+    case DType::f32: static_cast<float*>(out.y)[at] = finished<float>(acc, w_scale, x_scale, bias); break;
+    case DType::f16: static_cast<F16*>(out.y)[at] = finished<F16>(acc, w_scale, x_scale, bias); break;
+    case DType::bf16: static_cast<BF16*>(out.y)[at] = finished<BF16>(acc, w_scale, x_scale, bias); break;
+    default: static_cast<int32_t*>(out.y)[at] = acc;
   }
 }
 

@@ -21,6 +21,7 @@ namespace {
 using Tile128x256 = Int8Config<128, 256, 4, 2, false, false>;
 using Tile256x128 = Int8Config<256, 128, 4, 2, true, false>;
 using Tile128x128InTurn = Int8Config<128, 128, 6, 2, false, true>;
+using Tile128x256Alone = Int8Config<128, 256, 4, 1, false, false>;
 
 template <class C>
 struct TileShared {
@@ -111,7 +112,7 @@ __global__ void __launch_bounds__(kInt8Threads, 1) gemm_w8a8_tiles(const __grid_
   ptx::grid_dependency_wait();
 
   if (group == 0) {
-    ptx::give_registers_back<kProducerRegisters>();
+    ptx::give_registers_back<C::kProducerRegisters>();
     if (threadIdx.x == 0) {
       Slot<C> slot;
       const int clusters = static_cast<int>(ptx::cluster_count());
@@ -122,7 +123,7 @@ __global__ void __launch_bounds__(kInt8Threads, 1) gemm_w8a8_tiles(const __grid_
     }
     __syncwarp();
   } else {
-    ptx::take_registers<kConsumerRegisters>();
+    ptx::take_registers<C::kConsumerRegisters>();
     consume_tiles<C, Y>(shared, call, group - 1, rank);
   }
   ptx::cluster_arrive(), ptx::cluster_wait();  // the peer still arrives at this block's barriers
@@ -133,73 +134,124 @@ __global__ void __launch_bounds__(kInt8Threads, 1) gemm_w8a8_tiles(const __grid_
 
 // ---- few tokens
 
-// Two blocks a multiprocessor where they fit: one's sums meet while the other reads, and the next launch starts early.
-template <int kTokens, int kStages, int kPerCore>
-using Few = Int8Config<128, kTokens, kStages, 1, false, false, kPerCore>;
+// Two blocks run on a multiprocessor where they fit: one's sums meet while the other reads, and the next launch starts
+// early. 256 features a block for a wide w, without a split: one round of tiles instead of two.
+template <int kFeatures, int kTokens, int kStages, int kPerCore>
+using Few = Int8Config<kFeatures, kTokens, kStages, 1, false, false, kPerCore>;
 
+constexpr int kConsumers = 2 * kGroupThreads;
+
+// Sums travel in groups of 8 tokens, as wgmma leaves them: four a thread. Of `split` blocks, group j belongs to block
+// j % split, which gets everyone's part of it: parts[source][j / split][thread].
 template <class C>
 struct FewShared {
+  static constexpr int kGroups = C::kCols / 8;
+  static constexpr int kParts = C::kRows > 128 ? 1 : std::max(kGroups, kMostSplit);
   Int8Stages<C> stages;
-  // This block's part of the sums, a token's features side by side. NOTE: 4 more, so that the eight rows and four column
-  // pairs that a warp writes at once lie in 32 banks.
-  alignas(16) int32_t sums[C::kCols][C::kRows + 4];
-  alignas(16) float2 features[C::kRows];  // (scale, bias)
-  float tokens[C::kCols];                 // scales
-  uint64_t written, read;  // mbarriers: the sums of every block are there; have been read by every block
+  int4 parts[kParts][kConsumers];
+  float tokens[C::kCols];  // x_scale
+  uint64_t arrived;        // mbarrier: all parts of this block's groups are here
+  uint64_t read;           // mbarrier: every block has read those of the tile before
 };
 
-// Adds the parts of all blocks of the cluster and stores this block's share of the tile.
-template <class C>
-__device__ __forceinline__ void join_sums(const FewShared<C>& shared, const Int8Output& out, TilePlace at,
-                                          int split, int rank) {
-  constexpr int kPerToken = C::kRows / 8, kConsumers = 2 * kGroupThreads;
-  const int share = C::kCols * kPerToken / split;
-  for (int i = static_cast<int>(threadIdx.x) - kGroupThreads; i < share; i += kConsumers) {
-    const int token = (rank * share + i) / kPerToken, feature = (rank * share + i) % kPerToken * 8;
-    const int row = at.column + token, column = at.row + feature;  // of y
-    if (row >= out.m || column >= out.n) continue;
-    int sum[8] = {};
-    for (int r = 0; r < split; ++r) {
-      const auto* part = reinterpret_cast<const int4*>(&shared.sums[token][feature]);
-      const uint32_t from = static_cast<uint32_t>((rank + r) % split);
-      const int4 low = ptx::load_from_peer(part, from), high = ptx::load_from_peer(part + 1, from);
-      sum[0] += low.x, sum[1] += low.y, sum[2] += low.z, sum[3] += low.w;
-      sum[4] += high.x, sum[5] += high.y, sum[6] += high.z, sum[7] += high.w;
+// Two features (lane / 4, and 8 further) x two tokens (2 (lane % 4), and the next) to y.
+struct Features {
+  int first;  // of the warp's 16, plus lane / 4
+  float scale[2], bias[2];
+
+  [[maybe_unused]] __device__ __forceinline__ void load(const Int8Output& out, int first_) {
+    first = first_;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const bool exists = first + 8 * i < out.n && out.w_scale;
+      scale[i] = exists ? out.w_scale[first + 8 * i] : 0.0f;
+      bias[i] = exists && out.bias ? out.bias[first + 8 * i] : 0.0f;
     }
-    store_eight(out, row, column, sum, shared.features + feature, shared.tokens[token]);
   }
+  [[maybe_unused]] __device__ __forceinline__ void store(const Int8Output& out, int token,
+                                                         const float* x_scale, int4 sum) const {
+    const int sums[4] = {sum.x, sum.y, sum.z, sum.w};
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+#pragma unroll
+      for (int t = 0; t < 2; ++t)
+        if (token + t < out.m && first + 8 * i < out.n)
+          store_one(out, token + t, first + 8 * i, sums[2 * i + t], scale[i], x_scale[t], bias[i]);
+  }
+};
+
+// Pushes the sums to the blocks that own their groups, then adds and stores this block's groups.
+template <class C>
+__device__ __forceinline__ void join_sums(FewShared<C>& shared, const Int8Output& out,
+                                          const Features& features, const int32_t (&acc)[C::kCols / 2],
+                                          int first_token, int split, int rank, uint32_t phase,
+                                          bool has_next) {
+  const int thread = static_cast<int>(threadIdx.x) - kGroupThreads, lane = thread % 32;
+  const int groups = min(FewShared<C>::kGroups, (out.m - first_token + 7) / 8);
+  const int pair = lane % 4 * 2, per_source = (FewShared<C>::kGroups + split - 1) / split;
+  const int owned = (groups - rank + split - 1) / split;
+  ptx::mbarrier_wait(&shared.read, phase ^ 1);
+  if (thread == 0)
+    ptx::mbarrier_arrive_expect(&shared.arrived, static_cast<uint32_t>(split * owned * kConsumers) * 16);
+#pragma unroll
+  for (int j = 0; j < FewShared<C>::kGroups; ++j)
+    if (j < groups)
+      ptx::store_to_peer(&shared.parts[rank * per_source + j / split][thread], &shared.arrived,
+                         static_cast<uint32_t>(j % split),
+                         make_int4(acc[4 * j], acc[4 * j + 1], acc[4 * j + 2], acc[4 * j + 3]));
+  ptx::mbarrier_wait(&shared.arrived, phase);
+#pragma unroll 1
+  for (int i = 0; i < owned; ++i) {
+    int4 sum{};
+    for (int source = 0; source < split; ++source) {
+      const int4 part = shared.parts[source * per_source + i][thread];
+      sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
+    }
+    const int token = (i * split + rank) * 8 + pair;
+    features.store(out, first_token + token, shared.tokens + token, sum);
+  }
+  __syncwarp();
+  if (has_next && lane < split) ptx::mbarrier_arrive_at(&shared.read, static_cast<uint32_t>(lane));
 }
 
 template <class C>
-__device__ __forceinline__ void consume_few(FewShared<C>& shared, const Int8Call& call, int group, int rank) {
-  constexpr int kConsumers = 2 * kGroupThreads;
+__device__ __forceinline__ void consume_few(FewShared<C>& shared, const Int8Call& call, int group, int split,
+                                            int rank) {
   const int thread = static_cast<int>(threadIdx.x) - kGroupThreads, lane = thread % 32;
-  const int clusters = static_cast<int>(ptx::cluster_count()), split = static_cast<int>(ptx::cluster_size());
+  const int clusters = static_cast<int>(ptx::cluster_count());
   const KRange k = k_range(call.k_blocks, split, rank);
   Slot<C> slot;
   uint32_t phase = 0;
   for (int tile = static_cast<int>(ptx::cluster_index()); tile < call.grid.count();
        tile += clusters, phase ^= 1) {
     const TilePlace at = place_of_block<C>(call, tile, 0);
-    const ColumnScales<C::kRows, kConsumers> features(call.out, at.row, thread);
+    const int first = at.row + group * C::kGroupRows + thread % kGroupThreads / 32 * 16 + lane / 4;
+    Features features[C::kProducts];  // loaded before the product, which hides the latency
+#pragma unroll
+    for (int i = 0; i < C::kProducts; ++i) features[i].load(call.out, first + 64 * i);
     const int token = at.column + thread;
     const float x_scale =
         thread < C::kCols && token < call.out.m && call.out.x_scale ? call.out.x_scale[token] : 0.0f;
-    int32_t acc[1][C::kCols / 2];
-    multiply(shared.stages, slot, k.end - k.begin, group * 64, acc, [](int) {});
+    int32_t acc[C::kProducts][C::kCols / 2];
+    multiply(shared.stages, slot, k.end - k.begin, group * C::kGroupRows, acc, [](int) {});
 
-    ptx::mbarrier_wait_cluster(&shared.read, phase ^ 1);  // of the tile before
-    const int feature = thread / 32 * 16 + lane / 4, pair = lane % 4 * 2;
-#pragma unroll
-    for (int i = 0; i < C::kCols / 2; ++i)
-      shared.sums[i / 4 * 8 + pair + i % 2][feature + i / 2 % 2 * 8] = acc[0][i];
+    ptx::named_barrier_sync(kBothBarrier, kConsumers);  // nobody reads the scales of the tile before any more
     if (thread < C::kCols) shared.tokens[thread] = x_scale;
-    features.publish(shared.features, kBothBarrier);
-    if (thread < split) ptx::mbarrier_publish_at(&shared.written, static_cast<uint32_t>(thread));
-    ptx::mbarrier_wait_cluster(&shared.written, phase);
-    join_sums<C>(shared, call.out, at, split, rank);
-    __syncwarp();
-    if (lane < split) ptx::mbarrier_arrive_at(&shared.read, static_cast<uint32_t>(lane));
+    ptx::named_barrier_sync(kBothBarrier, kConsumers);
+    if constexpr (C::kProducts == 1) {
+      if (split > 1) {
+        join_sums<C>(shared, call.out, features[0], acc[0], at.column, split, rank, phase,
+                     tile + clusters < call.grid.count());
+        continue;
+      }
+    }
+    const int pair = lane % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < C::kProducts; ++i)
+#pragma unroll
+      for (int j = 0; j < C::kCols / 8; ++j)
+        features[i].store(call.out, at.column + 8 * j + pair, shared.tokens + 8 * j + pair,
+                          make_int4(acc[i][4 * j], acc[i][4 * j + 1], acc[i][4 * j + 2], acc[i][4 * j + 3]));
   }
 }
 
@@ -210,36 +262,38 @@ __global__ void __launch_bounds__(kInt8Threads, C::kPerCore)
   extern __shared__ __align__(1024) uint8_t memory[];
   auto& shared = *reinterpret_cast<FewShared<C>*>(memory);
   const int group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / kGroupThreads, 0);
-  const int rank = static_cast<int>(ptx::cluster_rank()), split = static_cast<int>(ptx::cluster_size());
+  const int rank = static_cast<int>(ptx::cluster_rank());
+  const int split = static_cast<int>(ptx::cluster_size());
   if (threadIdx.x == 0) {
     ptx::prefetch_tensor_map(&call.left), ptx::prefetch_tensor_map(&call.right);
     shared.stages.init();
-    ptx::mbarrier_init(&shared.written, static_cast<uint32_t>(split));
+    ptx::mbarrier_init(&shared.arrived, 1);
     ptx::mbarrier_init(&shared.read, static_cast<uint32_t>(8 * split));
     ptx::mbarrier_init_fence();
   }
   __syncwarp();
-  ptx::cluster_arrive(), ptx::cluster_wait();
+  ptx::cluster_arrive(), ptx::cluster_wait();  // nobody writes to a block whose barriers are not there yet
   ptx::grid_dependency_release();
   ptx::grid_dependency_wait();
 
   if (group == 0) {
-    if constexpr (C::kPerCore == 1) ptx::give_registers_back<kProducerRegisters>();
+    ptx::give_registers_back<C::kProducerRegisters>();
     if (threadIdx.x == 0) {
       Slot<C> slot;
       const int clusters = static_cast<int>(ptx::cluster_count());
+      const KRange k = k_range(call.k_blocks, split, rank);
       for (int tile = static_cast<int>(ptx::cluster_index()); tile < call.grid.count(); tile += clusters) {
         const TilePlace at = place_of_block<C>(call, tile, 0);
-        produce(shared.stages, slot, call, k_range(call.k_blocks, split, rank), at.row, at.column, 0);
+        produce(shared.stages, slot, call, k, at.row, at.column, 0);
       }
     }
     __syncwarp();
   } else {
-    if constexpr (C::kPerCore == 1) ptx::take_registers<kConsumerRegisters>();
-    consume_few<C>(shared, call, group - 1, rank);
+    ptx::take_registers<C::kConsumerRegisters>();
+    consume_few<C>(shared, call, group - 1, split, rank);
   }
-  ptx::cluster_arrive(),
-      ptx::cluster_wait();  // peers still read this block's sums and arrive at its barriers
+  // NOTE: blocks that split k need no last meeting: each waited for all that is sent to it, and nobody sends after the
+  // last tile.
 #else
   __trap();
 #endif
@@ -297,10 +351,13 @@ void run_plan(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) {
     case Int8Tile::m128_n256: return run_tiles<Tile128x256, Y>(ctx, a, plan);
     case Int8Tile::m256_n128: return run_tiles<Tile256x128, Y>(ctx, a, plan);
     case Int8Tile::m128_n128_in_turn: return run_tiles<Tile128x128InTurn, Y>(ctx, a, plan);
-    case Int8Tile::few16: return run_few<Few<16, 5, 2>>(ctx, a, plan);
-    case Int8Tile::few32: return run_few<Few<32, 4, 2>>(ctx, a, plan);
-    case Int8Tile::few64: return run_few<Few<64, 3, 2>>(ctx, a, plan);
-    case Int8Tile::few128: return run_few<Few<128, 4, 1>>(ctx, a, plan);
+    case Int8Tile::m128_n256_alone: return run_tiles<Tile128x256Alone, Y>(ctx, a, plan);
+    case Int8Tile::few16: return run_few<Few<128, 16, 5, 2>>(ctx, a, plan);
+    case Int8Tile::few32: return run_few<Few<128, 32, 4, 2>>(ctx, a, plan);
+    case Int8Tile::few64: return run_few<Few<128, 64, 3, 2>>(ctx, a, plan);
+    case Int8Tile::few128: return run_few<Few<128, 128, 4, 1>>(ctx, a, plan);
+    case Int8Tile::few16_wide: return run_few<Few<256, 16, 6, 1>>(ctx, a, plan);
+    case Int8Tile::few64_wide: return run_few<Few<256, 64, 5, 1>>(ctx, a, plan);
   }
 }
 
@@ -317,6 +374,7 @@ bool gemm_w8a8_fits_sm90(const GemmW8A8Args& a, const DeviceFacts& facts) {
 }
 
 void gemm_w8a8_with_plan(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) {
+  if (!can_run(plan)) throw Error(ErrorKind::usage, "gemm_w8a8: this tile cannot split k that way");
   if (a.y.numel() == 0) return;
   switch (a.y.dtype()) {
     case DType::f32: return run_plan<float>(ctx, a, plan);

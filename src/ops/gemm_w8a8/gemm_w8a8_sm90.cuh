@@ -16,7 +16,6 @@ namespace octavo {
 namespace ptx = cuda::ptx;
 
 inline constexpr int kGroupThreads = 128, kInt8Threads = 3 * kGroupThreads;  // a producer, two consumers
-inline constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;      // of 168 each at the start
 inline constexpr int kRowBytes = kDepthOfBlock;
 
 // Everything a kernel gets. Maps are of boxes of one operand's tile, or of one sharer's part of it.
@@ -35,7 +34,9 @@ template <int kRows_, int kCols_, int kStages_, int kSharers_, bool kShareLeft_,
 struct Int8Config {
   static constexpr int kRows = kRows_, kCols = kCols_, kStages = kStages_, kSharers = kSharers_;
   static constexpr bool kShareLeft = kShareLeft_, kInTurn = kInTurn_;
-  static constexpr int kPerCore = kPerCore_;                      // blocks of a multiprocessor
+  static constexpr int kPerCore = kPerCore_;  // blocks of a multiprocessor
+  // Of a thread; at the start each has 168 (one block of a multiprocessor) or 80 (two).
+  static constexpr int kProducerRegisters = 40, kConsumerRegisters = kPerCore == 1 ? 232 : 96;
   static constexpr int kGroupRows = kInTurn ? kRows : kRows / 2;  // of a consumer
   static constexpr int kProducts = kGroupRows / 64;               // wgmma instructions down the rows
   static constexpr int kStageBytes = (kRows + kCols) * kRowBytes;

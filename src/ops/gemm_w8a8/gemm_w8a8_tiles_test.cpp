@@ -39,7 +39,7 @@ TEST(Int8Tiles, OrderIsCompact) {
 
 TEST(Int8Tiles, RanksCoverK) {
   for (const int blocks : {1, 2, 3, 7, 8, 32, 112, 1024})
-    for (const int split : {1, 2, 4, 8}) {
+    for (const int split : {1, 2, 4}) {
       int next = 0;
       for (int rank = 0; rank < split; ++rank) {
         const KRange k = k_range(blocks, split, rank);
@@ -57,7 +57,8 @@ TEST(Int8Plan, FewTokensSplitKToFillTheGpu) {
     const Int8Plan plan = plan_int8(m, 4096, 32, 132);
     EXPECT_TRUE(is_few(plan.tile)) << m;
     EXPECT_GE(shape_of(plan.tile).m, m);
-    EXPECT_GE(32 * plan.split, 128) << m << " tokens: 32 tiles of 128 features, 132 multiprocessors";
+    EXPECT_EQ(plan.split, m <= 64 ? 4 : 2) << m << " tokens: 32 tiles of 128 features, 132 multiprocessors";
+    EXPECT_EQ(plan_int8(m, 28672, 32, 132).split, 1) << m << " tokens, wide w";
   }
   EXPECT_EQ(plan_int8(1, 1, 1, 132).split, 1) << "one block of k cannot be split";
   EXPECT_LE(plan_int8(1, 128, 3, 132).split, 3);
@@ -73,6 +74,15 @@ TEST(Int8Plan, ManyTokensTakeLargeTiles) {
     }
 }
 
+TEST(Int8Plan, OnlySomeTilesSplitK) {
+  EXPECT_TRUE(can_run({.tile = Int8Tile::few64, .split = 4}));
+  EXPECT_FALSE(can_run({.tile = Int8Tile::few64, .split = 3}));
+  EXPECT_FALSE(can_run({.tile = Int8Tile::few64, .split = 8}));
+  EXPECT_FALSE(can_run({.tile = Int8Tile::few64_wide, .split = 2}));
+  EXPECT_FALSE(can_run({.tile = Int8Tile::m128_n256, .split = 2}));
+  EXPECT_FALSE(can_run({.tile = Int8Tile::m128_n256, .group = 0}));
+}
+
 // Whatever the shape and the GPU, the plan can run: no cluster larger than the GPU, no rank without k.
 TEST(Int8Plan, AlwaysRuns) {
   for (int64_t m = 1; m < 3000; m = m * 5 / 4 + 1)
@@ -80,11 +90,10 @@ TEST(Int8Plan, AlwaysRuns) {
       for (const int64_t blocks : {1, 2, 5, 32, 1024})
         for (const int cores : {8, 78, 114, 132}) {
           const Int8Plan plan = plan_int8(m, n, blocks, cores);
-          const int cluster = is_few(plan.tile) ? plan.split : shape_of(plan.tile).cluster;
+          const int cluster = plan.split * shape_of(plan.tile).cluster;
           ASSERT_LE(cluster, cores);
           ASSERT_LE(plan.split, blocks);
-          ASSERT_TRUE(plan.split == 1 || is_few(plan.tile));
-          ASSERT_GE(plan.group, 1);
+          ASSERT_TRUE(can_run(plan));
         }
 }
 
@@ -124,15 +133,6 @@ TEST(Swizzle, NoPlaceTwiceAndNoBankConflict) {
       expect_no_conflict([&](int r) { return place_in_rows_of_64(first_row + r, part % 4); },
                          "a matrix, ldmatrix");
     }
-}
-
-// The sums of a tile with few tokens: 8 rows (features) and 4 pairs of columns (tokens) of a warp, 132 words to a token.
-TEST(Swizzle, SumsOfAWarpLieInAllBanks) {
-  for (int c = 0; c < 2; ++c) {
-    std::set<int> banks;
-    for (int lane = 0; lane < 32; ++lane) banks.insert(((lane % 4 * 2 + c) * 132 + lane / 4) % 32);
-    EXPECT_EQ(banks.size(), 32u);
-  }
 }
 
 }  // namespace
