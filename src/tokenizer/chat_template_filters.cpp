@@ -297,7 +297,7 @@ Value urlencode_filter(const Value& v, CallArguments& a) {
   for (const Value& pair : pairs) {
     const std::vector<Value> two = elements(pair);
     if (two.size() != 2) fail("urlencode needs pairs");
-    append(out, (out.empty() ? "" : "&") + encode(two[0], true) + "=" + encode(two[1], true));
+    append(out, fmt::format("{}{}={}", out.empty() ? "" : "&", encode(two[0], true), encode(two[1], true)));
   }
   return text_of(std::move(out));
 }

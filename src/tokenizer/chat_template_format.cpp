@@ -124,12 +124,11 @@ std::string float_digits(double d, const Spec& spec) {  // d >= 0
 
 std::string whole_digits(int64_t n, const Spec& spec) {
   const uint64_t magnitude = n < 0 ? 0 - static_cast<uint64_t>(n) : static_cast<uint64_t>(n);
-  const std::string_view prefix = spec.alternate ? "#" : "";
   switch (spec.type) {
-    case 'b': return (prefix.empty() ? "" : "0b") + fmt::format("{:b}", magnitude);
-    case 'o': return (prefix.empty() ? "" : "0o") + fmt::format("{:o}", magnitude);
-    case 'x': return (prefix.empty() ? "" : "0x") + fmt::format("{:x}", magnitude);
-    case 'X': return (prefix.empty() ? "" : "0X") + fmt::format("{:X}", magnitude);
+    case 'b': return fmt::format("{}{:b}", spec.alternate ? "0b" : "", magnitude);
+    case 'o': return fmt::format("{}{:o}", spec.alternate ? "0o" : "", magnitude);
+    case 'x': return fmt::format("{}{:x}", spec.alternate ? "0x" : "", magnitude);
+    case 'X': return fmt::format("{}{:X}", spec.alternate ? "0X" : "", magnitude);
     default: return fmt::format("{}", magnitude);
   }
 }
@@ -247,7 +246,7 @@ class PercentFormatter {
       case 'F':
       case 'g':
       case 'G':
-        if (!v.is_number()) fail("must be real number, not " + v.type_name());
+        if (!v.is_number()) fail(fmt::format("must be real number, not {}", v.type_name()));
         spec.type = type;
         return padded(sign_of(std::signbit(v.number()), spec), float_digits(std::fabs(v.number()), spec),
                       spec, '>');

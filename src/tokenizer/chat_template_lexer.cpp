@@ -356,7 +356,7 @@ std::string describe(const Token& token) {
     case Kind::variable_end: return "'}}'";
     case Kind::string: return "a string";
     case Kind::end: return "the end of the template";
-    default: return "'" + token.text + "'";
+    default: return fmt::format("'{}'", token.text);
   }
 }
 

@@ -91,9 +91,10 @@ ChatTemplate ChatTemplate::load(const fs::path& folder, const std::string& choic
   const std::string wanted = choice.empty() && all.size() > 1 ? "default" : choice;
   for (const auto& [name, text] : all)
     if (wanted.empty() || name == wanted)
-      return parse(text, file.string() + (all.size() > 1 ? ": template " + in_quotes(name) : ""));
+      return parse(text, all.size() > 1 ? fmt::format("{}: template {}", file.string(), in_quotes(name))
+                                        : file.string());
   std::string names;
-  for (const auto& [name, text] : all) names += (names.empty() ? "" : ", ") + name;
+  for (const auto& [name, text] : all) names += names.empty() ? name : fmt::format(", {}", name);
   throw Error(ErrorKind::bad_model, fmt::format("{}: there is no chat template {}; there are {}",
                                                 file.string(), in_quotes(wanted), names));
 }

@@ -70,7 +70,7 @@ void append_repr(std::string& out, const Value& v) {
     case Kind::integer: return append(out, std::to_string(v.whole()));
     case Kind::number: return append(out, number_text(v.number()));
     case Kind::text:
-      return append(out, v.as_text().markup ? "Markup(" + quoted(v.utf8()) + ")" : quoted(v.utf8()));
+      return append(out, v.as_text().markup ? fmt::format("Markup({})", quoted(v.utf8())) : quoted(v.utf8()));
     case Kind::list: append(out, "["), append_items(out, v.items()), append(out, "]"); return;
     case Kind::tuple:
       append(out, "("), append_items(out, v.items()), append(out, v.items().size() == 1 ? ",)" : ")");
@@ -84,7 +84,7 @@ void append_repr(std::string& out, const Value& v) {
       if (const auto* space = v.object_as<Namespace>())
         append(out, "<Namespace "), append_dict(out, space->attributes), append(out, ">");
       else
-        append(out, "<" + v.type_name() + " object>");
+        append(out, fmt::format("<{} object>", v.type_name()));
   }
 }
 
@@ -120,7 +120,7 @@ size_t ValueHash::operator()(const Value& v) const {
       return h;
     }
     case Kind::list:
-    case Kind::dict: fail("unhashable type: '" + v.type_name() + "'");
+    case Kind::dict: fail(fmt::format("unhashable type: '{}'", v.type_name()));
     default: return std::hash<const void*>()(v.identity());
   }
 }
