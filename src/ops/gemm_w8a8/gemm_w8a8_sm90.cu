@@ -193,16 +193,20 @@ __device__ __forceinline__ void join_sums(FewShared<C>& shared, const Int8Output
   ptx::mbarrier_wait(&shared.read, phase ^ 1);
   if (thread == 0)
     ptx::mbarrier_arrive_expect(&shared.arrived, static_cast<uint32_t>(split * owned * kConsumers) * 16);
+  int4(*part)[kConsumers] = shared.parts + rank * per_source;
+  int owner = 0;
 #pragma unroll
-  for (int j = 0; j < FewShared<C>::kGroups; ++j)
+  for (int j = 0; j < FewShared<C>::kGroups; ++j) {
     if (j < groups)
-      ptx::store_to_peer(&shared.parts[rank * per_source + j / split][thread], &shared.arrived,
-                         static_cast<uint32_t>(j % split),
+      ptx::store_to_peer(*part + thread, &shared.arrived, static_cast<uint32_t>(owner),
                          make_int4(acc[4 * j], acc[4 * j + 1], acc[4 * j + 2], acc[4 * j + 3]));
+    if (++owner == split) owner = 0, ++part;
+  }
   ptx::mbarrier_wait(&shared.arrived, phase);
 #pragma unroll 1
   for (int i = 0; i < owned; ++i) {
     int4 sum{};
+#pragma unroll 1
     for (int source = 0; source < split; ++source) {
       const int4 part = shared.parts[source * per_source + i][thread];
       sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
@@ -225,7 +229,8 @@ __device__ __forceinline__ void consume_few(FewShared<C>& shared, const Int8Call
   for (int tile = static_cast<int>(ptx::cluster_index()); tile < call.grid.count();
        tile += clusters, phase ^= 1) {
     const TilePlace at = place_of_block<C>(call, tile, 0);
-    const int first = at.row + group * C::kGroupRows + thread % kGroupThreads / 32 * 16 + lane / 4;
+    const int first =
+        at.row + thread / kGroupThreads * C::kGroupRows + thread % kGroupThreads / 32 * 16 + lane / 4;
     Features features[C::kProducts];  // loaded before the product, which hides the latency
 #pragma unroll
     for (int i = 0; i < C::kProducts; ++i) features[i].load(call.out, first + 64 * i);
@@ -277,7 +282,7 @@ __global__ void __launch_bounds__(kInt8Threads, C::kPerCore)
   ptx::grid_dependency_wait();
 
   if (group == 0) {
-    ptx::give_registers_back<C::kProducerRegisters>();
+    if constexpr (C::kPerCore == 1) ptx::give_registers_back<C::kProducerRegisters>();
     if (threadIdx.x == 0) {
       Slot<C> slot;
       const int clusters = static_cast<int>(ptx::cluster_count());
@@ -289,7 +294,7 @@ __global__ void __launch_bounds__(kInt8Threads, C::kPerCore)
     }
     __syncwarp();
   } else {
-    ptx::take_registers<C::kConsumerRegisters>();
+    if constexpr (C::kPerCore == 1) ptx::take_registers<C::kConsumerRegisters>();
     consume_few<C>(shared, call, group - 1, split, rank);
   }
   // NOTE: blocks that split k need no last meeting: each waited for all that is sent to it, and nobody sends after the

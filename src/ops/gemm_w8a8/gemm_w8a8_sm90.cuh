@@ -35,8 +35,8 @@ struct Int8Config {
   static constexpr int kRows = kRows_, kCols = kCols_, kStages = kStages_, kSharers = kSharers_;
   static constexpr bool kShareLeft = kShareLeft_, kInTurn = kInTurn_;
   static constexpr int kPerCore = kPerCore_;  // blocks of a multiprocessor
-  // Of a thread; at the start each has 168 (one block of a multiprocessor) or 80 (two).
-  static constexpr int kProducerRegisters = 40, kConsumerRegisters = kPerCore == 1 ? 232 : 96;
+  // Of a thread, one block a multiprocessor: at the start each has 168. (Two blocks: 80 for everyone.)
+  static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
   static constexpr int kGroupRows = kInTurn ? kRows : kRows / 2;  // of a consumer
   static constexpr int kProducts = kGroupRows / 64;               // wgmma instructions down the rows
   static constexpr int kStageBytes = (kRows + kCols) * kRowBytes;
