@@ -72,6 +72,7 @@ BpeModel::BpeModel(const JsonNode& node) {
   find_ids_of_characters();
   if (byte_fallback_) fallback_ids_ = byte_fallback_ids(vocab, vocabulary_);
   read_merges(node.child("merges"));
+  see_whether_marks_part();
 }
 
 BpeModel::BpeModel(const SentencePieceFile& file)
@@ -112,6 +113,16 @@ BpeModel::BpeModel(const SentencePieceFile& file)
     }
   }
   merges_ = MergeTable(std::move(rules), ranks);
+  see_whether_marks_part();
+}
+
+void BpeModel::see_whether_marks_part() {
+  marks_part_ = !ignore_merges_ && prefix_.empty() && suffix_.empty() && vocabulary_.find(kSpaceMark) >= 0;
+  for (int32_t id = 0; marks_part_ && id < vocabulary_.limit(); ++id) {
+    std::string_view text = vocabulary_.text(id);
+    while (text.starts_with(kSpaceMark)) text.remove_prefix(std::size(kSpaceMark) - 1);
+    marks_part_ = text.find(kSpaceMark) == std::string_view::npos;
+  }
 }
 
 void BpeModel::find_ids_of_characters() {
@@ -179,6 +190,18 @@ int32_t BpeModel::whole_word(std::string_view word) const {
 }
 
 void BpeModel::encode(std::string_view word, ModelScratch& scratch, std::vector<int32_t>& ids) const {
+  constexpr std::string_view kMark = kSpaceMark;
+  size_t begin = 0;
+  for (size_t at = 0; marks_part_ && (at = word.find(kMark, at)) != std::string_view::npos;
+       at += kMark.size()) {
+    if (at == begin || word.substr(0, at).ends_with(kMark)) continue;
+    encode_word(word.substr(begin, at - begin), scratch, ids);
+    begin = at;
+  }
+  encode_word(word.substr(begin), scratch, ids);
+}
+
+void BpeModel::encode_word(std::string_view word, ModelScratch& scratch, std::vector<int32_t>& ids) const {
   auto& s = static_cast<BpeScratch&>(scratch);
   if (const auto found = s.cache.find(word); found.ids) {
     ids.insert(ids.end(), found.ids, found.ids + found.count);

@@ -79,6 +79,8 @@ class BpeModel : public Model {
   void find_ids_of_characters();
   void symbols_of(std::string_view word, std::vector<int32_t>& symbols) const;
   bool symbols_of_bytes(std::string_view word, std::vector<int32_t>& symbols) const;
+  void encode_word(std::string_view word, ModelScratch& scratch, std::vector<int32_t>& ids) const;
+  void see_whether_marks_part();
   int32_t whole_word(std::string_view word) const;  // -1: not a token
   int32_t symbol_of(std::string_view character) const;
 
@@ -88,6 +90,9 @@ class BpeModel : public Model {
   std::array<int32_t, 128> ascii_ids_{};  // the tokens of single ASCII characters, or -1
   bool fuse_unk_ = false, byte_fallback_ = false, ignore_merges_ = false;
   std::array<int32_t, 256> fallback_ids_{};  // of <0x00> to <0xFF>
+  // Whether no token goes on over a blank's mark, U+2581, behind other characters: then a text without a pre-tokeniser parts
+  // there into words that merge on their own, and the word cache knows most of them.
+  bool marks_part_ = false;
   bool raw_bytes_ = false;
   std::array<int32_t, 256> byte_ids_{};  // raw bytes: the token of each byte's character, or -1
   std::unordered_map<std::string, int32_t, TextHash, std::equal_to<>>
