@@ -1,5 +1,5 @@
 // octavo_gpu_bench: times of the memory-bound CUDA ops beside our own copy of the same number of bytes, in one run.
-//   octavo_gpu_bench [--op NAME]... [--shape RxW]... [--tune] --out FILE
+//   octavo_gpu_bench [--op NAME]... [--match TEXT] --out FILE
 // The file holds one row per case; tools/report.py splits it by op and joins the peers' rows of the same run.
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
@@ -163,7 +163,7 @@ class Bench {
   std::map<int64_t, double> copies_;
 };
 
-int run(const std::vector<std::string>& ops, const std::string& match, const std::string& out, bool tune) {
+int run(const std::vector<std::string>& ops, const std::string& match, const std::string& out) {
   Bench bench;
   const auto chosen = [&](const BenchCase& b) {
     return (ops.empty() || std::find(ops.begin(), ops.end(), b.op) != ops.end()) &&
@@ -174,8 +174,6 @@ int run(const std::vector<std::string>& ops, const std::string& match, const std
   for (const auto& b : bench_cases()) {
     if (!chosen(b)) continue;
     bench.run(b);
-    if (tune)
-      for (const auto& alternative : alternatives_of(b)) bench.run(b, alternative.name, alternative.call);
   }
   int driver = 0, runtime = 0;
   cuda::expect_success(cudaDriverGetVersion(&driver), "asking for the driver's version");
@@ -195,15 +193,13 @@ int run(const std::vector<std::string>& ops, const std::string& match, const std
 int main(int argc, char** argv) {
   std::vector<std::string> ops;
   std::string out, match;
-  bool tune = false;
   CLI::App app("Times of the memory-bound CUDA ops");
   app.add_option("--op", ops, "only these ops");
   app.add_option("--match", match, "only cases whose name contains this");
   app.add_option("--out", out, "JSON file");
-  app.add_flag("--tune", tune, "other splits of a row too");
   CLI11_PARSE(app, argc, argv);
   try {
-    return run(ops, match, out, tune);
+    return run(ops, match, out);
   } catch (const octavo::Error& e) {
     fmt::print(stderr, "octavo_gpu_bench: {}\n", e.what());
     return static_cast<int>(e.kind());

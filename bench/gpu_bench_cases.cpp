@@ -2,17 +2,12 @@
 
 #include <fmt/format.h>
 
-#include "cuda/device.h"
-#include "cuda/row_split.h"
 #include "ops/adamw/adamw_cases.h"
 #include "ops/bias_gelu/bias_gelu_cases.h"
 #include "ops/embedding/embedding_cases.h"
 #include "ops/layer_norm/layer_norm_cases.h"
-#include "ops/layer_norm/layer_norm_cuda.h"
 #include "ops/quantize_rows/quantize_rows_cases.h"
-#include "ops/quantize_rows/quantize_rows_cuda.h"
 #include "ops/rms_norm/rms_norm_cases.h"
-#include "ops/rms_norm/rms_norm_cuda.h"
 #include "ops/rope/rope_cases.h"
 #include "ops/silu_mul/silu_mul_cases.h"
 
@@ -164,26 +159,6 @@ void add_rest(Table& t, DType d) {
         embedding_case({.tokens = tokens, .vocabulary = 128256, .width = 4096, .table = d, .out = d}, kWhy));
 }
 
-// The same rows streamed by other clusters, and kept in registers.
-template <class ArgsOf, class WithStream, class Registers>
-std::vector<Alternative> other_splits(const BenchCase& b, int inputs, int threads, const ArgsOf& args_of,
-                                      const WithStream& with_stream, const Registers& registers) {
-  std::vector<Alternative> all;
-  const auto& x = b.op_case.args[0];
-  const auto& facts = cuda::device_facts(cuda::current_device());
-  for (const int cluster : {1, 2}) {
-    const cuda::RowStream stream = cuda::split_stream(x.shape[1], x.dtype, inputs, facts, threads, cluster);
-    if (stream.threads < 64) continue;
-    all.push_back(
-        {fmt::format("{} threads x {}, {} stages", stream.threads, cluster, stream.stages),
-         [=](const Context& ctx, harness::CaseTensors t) { with_stream(ctx, args_of(t), stream); }});
-  }
-  if (cuda::row_fits_registers(x.shape[1]))
-    all.push_back(
-        {"registers", [=](const Context& ctx, harness::CaseTensors t) { registers(ctx, args_of(t)); }});
-  return all;
-}
-
 }  // namespace
 
 std::vector<BenchCase> bench_cases() {
@@ -196,49 +171,6 @@ std::vector<BenchCase> bench_cases() {
   add_silu(t, DType::f16);
   add_rest(t, DType::f16);
   return t.cases;
-}
-
-std::vector<Alternative> alternatives_of(const BenchCase& b) {
-  const auto at = [c = b.op_case](harness::CaseTensors t, const char* name) {
-    const int i = index_of(c, name);
-    return i < 0 ? Tensor() : t[static_cast<size_t>(i)];
-  };
-  const int inputs = index_of(b.op_case, "residual") < 0 ? 1 : 2;
-  if (b.op == "rms_norm")
-    return other_splits(
-        b, inputs, index_of(b.op_case, "y_codes") < 0 ? cuda::kMaxStreamThreads : cuda::kFatStreamThreads,
-        [=](harness::CaseTensors t) {
-          return RmsNormArgs{.x = at(t, "x"),
-                             .residual = at(t, "residual"),
-                             .weight = at(t, "weight"),
-                             .u = at(t, "u"),
-                             .y = at(t, "y"),
-                             .y_codes = at(t, "y_codes"),
-                             .y_scale = at(t, "y_scale")};
-        },
-        rms_norm_with_stream, rms_norm_registers);
-  if (b.op == "layer_norm")
-    return other_splits(
-        b, inputs, cuda::kFatStreamThreads,
-        [=](harness::CaseTensors t) {
-          return LayerNormArgs{.x = at(t, "x"),
-                               .residual = at(t, "residual"),
-                               .weight = at(t, "weight"),
-                               .bias = at(t, "bias"),
-                               .u = at(t, "u"),
-                               .y = at(t, "y"),
-                               .y_codes = at(t, "y_codes"),
-                               .y_scale = at(t, "y_scale")};
-        },
-        layer_norm_with_stream, layer_norm_registers);
-  if (b.op == "quantize_rows")
-    return other_splits(
-        b, inputs, cuda::kMaxStreamThreads,
-        [=](harness::CaseTensors t) {
-          return QuantizeRowsArgs{.x = at(t, "x"), .codes = at(t, "codes"), .scale = at(t, "scale")};
-        },
-        quantize_rows_with_stream, quantize_rows_registers);
-  return {};
 }
 
 }  // namespace octavo::bench

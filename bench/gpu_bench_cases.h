@@ -1,4 +1,4 @@
-// What octavo_gpu_bench times: cases of the ops by their own builders, and other splits of a row for tuning.
+// What octavo_gpu_bench times: cases of the ops by their own builders.
 #pragma once
 #include <functional>
 #include <string>
@@ -15,11 +15,5 @@ struct BenchCase {
   int swap_from = -1, swap_to = -1;  // dependent: arguments that change places between nodes
 };
 std::vector<BenchCase> bench_cases();
-
-struct Alternative {
-  std::string name;
-  std::function<void(const Context&, harness::CaseTensors)> call;
-};
-std::vector<Alternative> alternatives_of(const BenchCase& b);
 
 }  // namespace octavo::bench

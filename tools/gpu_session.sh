@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one call, each part with a time limit: verification, sanitizers, bench, peers.
-#   tools/gpu_session.sh [verify] [sanitize] [bench] [tune] [peers]     (default: verify sanitize bench peers)
+#   tools/gpu_session.sh [verify] [sanitize] [bench] [peers]     (default: verify sanitize bench peers)
 # Environment: OUT (results, default build/gpu), BUILD (default build/cuda), OPS ("rms_norm rope": only these),
 # *_LIMIT in seconds. Prints a short table last. It builds nothing: see CMakeLists.txt of tests/gpu and bench.
 set -uo pipefail
@@ -41,7 +41,6 @@ for part in "${parts[@]}"; do
           --most-elements "${SANITIZE_ELEMENTS:-20000}" --every "${SANITIZE_EVERY:-9}"
       done ;;
     bench) TAIL=200 limited bench "${BENCH_LIMIT:-200}" "$BUILD/bench/octavo_gpu_bench" "${op_options[@]}" --out "$OUT/bench.json" ;;
-    tune) TAIL=400 limited tune "${BENCH_LIMIT:-200}" "$BUILD/bench/octavo_gpu_bench" "${op_options[@]}" --tune --out "$OUT/bench.json" ;;
     peers)
       if ls .whl/*.whl >/dev/null 2>&1; then
         python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target /tmp/site .whl/*.whl &&
@@ -49,7 +48,7 @@ for part in "${parts[@]}"; do
       fi
       PYTHONUNBUFFERED=1 TAIL=150 limited peers "${PEERS_LIMIT:-250}" python3 bench/peers/memory_ops.py "${op_options[@]}" \
         --out "$OUT/peers.json" --seconds "$((${PEERS_LIMIT:-250} - 20))" ;;
-    *) echo "gpu_session.sh: unknown part '$part' (known: verify sanitize bench tune peers)" >&2; exit 2 ;;
+    *) echo "gpu_session.sh: unknown part '$part' (known: verify sanitize bench peers)" >&2; exit 2 ;;
   esac
 done
 printf '%s\n' "-- summary" "${summary[@]}"

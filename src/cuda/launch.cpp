@@ -11,10 +11,11 @@
 
 namespace octavo::cuda {
 
-KernelFacts kernel_facts(const void* kernel, int64_t shared_bytes) {
+KernelFacts kernel_facts(const void* kernel, int64_t shared_bytes, int shared_percent) {
   struct Known {
     KernelFacts facts;
     int64_t shared_limit = 48 * 1024;
+    int shared_percent = -1;
   };
   static std::mutex mutex;
   static std::unordered_map<const void*, Known> known[kMaxDevices];
@@ -32,6 +33,12 @@ KernelFacts kernel_facts(const void* kernel, int64_t shared_bytes) {
     k.facts = {a.ptxVersion, a.numRegs, static_cast<int64_t>(a.sharedSizeBytes),
                static_cast<int64_t>(a.localSizeBytes)};
     k.shared_limit -= k.facts.static_shared_bytes;  // the limit is on both together
+  }
+  if (shared_percent != k.shared_percent) {
+    expect_success(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, shared_percent),
+        "dividing a kernel's first-level cache");
+    k.shared_percent = shared_percent;
   }
   if (shared_bytes > k.shared_limit) {
     const int64_t limit = device_facts(device).shared_bytes_per_block;

@@ -14,7 +14,9 @@ struct LaunchShape {
   const char* kernel;  // for messages
   dim3 grid, block;
   int64_t shared_bytes = 0;  // dynamic; above 48 KB the kernel's attribute is raised
-  int cluster = 1;           // blocks of a cluster, along x (sm_90)
+  int shared_percent =
+      -1;           // of the first-level cache that several blocks want for it; -1: the driver's choice
+  int cluster = 1;  // blocks of a cluster, along x (sm_90)
   // Programmatic dependent launch: the kernel may become resident before the work in front of it has finished. It then
   // must call ptx::grid_dependency_wait() in every thread before its first access to global memory.
   bool overlap = false;
@@ -26,7 +28,7 @@ struct KernelFacts {
   int registers = 0;
   int64_t static_shared_bytes = 0, local_bytes = 0;
 };
-KernelFacts kernel_facts(const void* kernel, int64_t shared_bytes);
+KernelFacts kernel_facts(const void* kernel, int64_t shared_bytes, int shared_percent = -1);
 
 // How many clusters of this shape (its grid aside) the device runs at once; cached. Throws when the build holds no code
 // of this kernel with clusters and bulk copies (sm_90).
@@ -43,7 +45,7 @@ template <class... Params, class... Args>
 void launch(const Context& ctx, const LaunchShape& shape, void (*kernel)(Params...), Args... args) {
   expect_healthy();
   const void* function = reinterpret_cast<const void*>(kernel);
-  const KernelFacts facts = kernel_facts(function, shape.shared_bytes);
+  const KernelFacts facts = kernel_facts(function, shape.shared_bytes, shape.shared_percent);
 
   cudaLaunchAttribute attributes[2];
   cudaLaunchConfig_t config{};

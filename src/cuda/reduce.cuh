@@ -44,8 +44,9 @@ __device__ __forceinline__ int32_t from_bits<int32_t>(uint32_t bits) {
 
 // What the threads of a row are.
 enum class RowSpan {
-  lanes,  // a power of two of lanes of one warp
-  block,  // a multiple of 32 threads of one block
+  lanes,    // a power of two of lanes of one warp
+  block,    // a multiple of 32 threads of one block
+  cluster,  // that, in each block of a cluster (row_statistics.cuh)
 };
 
 // All lanes of a group of `width` (a power of two) lanes get the result.

@@ -8,7 +8,7 @@ namespace {
 
 constexpr int64_t kOctetElements = 8;
 constexpr int64_t kNarrowBlock = 128;      // threads of a block that narrow rows share
-constexpr int kMaxRowCluster = 8;          // the largest that every sm_90 device grants
+constexpr int64_t kClusterThreads = 256;   // of a block of a cluster, while there are blocks to be had
 constexpr int kWantedStages = 3;           // one row in work, two on their way
 constexpr int64_t kBlockOverhead = 4096;   // shared memory of a block beside its slots, rounded up
 constexpr int64_t kStreamRowsPerCore = 3;  // fewer rows start faster from registers
@@ -22,8 +22,8 @@ bool aligned_to(const void* p, int64_t bytes) {
 
 bool row_fits_registers(int64_t width) { return width > 0 && threads_of(width) <= kMaxRowThreads; }
 
-RowSplit split_row(int64_t width) {
-  const int64_t threads = threads_of(width);
+// So many threads in one block, or the rows that share a block when a warp is enough for one.
+static RowSplit split_of_threads(int64_t threads) {
   RowSplit s;
   if (threads <= 32) {
     s.threads = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(threads)));
@@ -31,6 +31,20 @@ RowSplit split_row(int64_t width) {
   } else {
     s.threads = static_cast<int>(ceil_div(threads, 32) * 32);
   }
+  return s;
+}
+
+RowSplit split_row(int64_t width) { return split_of_threads(threads_of(width)); }
+
+RowSplit split_packed_row(int64_t width, DType dtype, const DeviceFacts& facts, int bytes_per_thread) {
+  const int64_t threads = ceil_div(width * size_of(dtype), bytes_per_thread);
+  int64_t cluster = 1;
+  if (facts.compute_capability >= 90)
+    while (cluster < kMaxRowCluster && threads > cluster * (cluster > 1 ? kClusterThreads : kMaxRowThreads))
+      cluster *= 2;
+  if (width == 0 || threads > cluster * kMaxRowThreads) return {.threads = 0};
+  RowSplit s = split_of_threads(ceil_div(threads, cluster));
+  s.cluster = static_cast<int>(cluster);
   return s;
 }
 
@@ -75,6 +89,10 @@ bool octets_aligned(const ConstTensor& t) {
   const int64_t bytes = t.dtype() == DType::i8 ? 8 : 16;
   return t.dim(1) % kOctetElements == 0 && (t.dim(1) <= 1 || t.stride(1) == 1) &&
          (t.dim(0) <= 1 || t.stride(0) * size_of(t.dtype()) % bytes == 0) && aligned_to(t.data(), bytes);
+}
+
+bool packed_row_fits(const ConstTensor& t, const DeviceFacts& facts) {
+  return octets_aligned(t) && split_packed_row(t.dim(1), t.dtype(), facts).threads > 0;
 }
 
 bool parameter_fits(const ConstTensor& t, DType dtype) {

@@ -13,6 +13,7 @@ inline constexpr int kMaxRowThreads = 512;  // of a block of the row kernels
 struct RowSplit {
   int threads = 32;  // of a row in one block
   int rows_per_block = 1;
+  int cluster = 1;  // blocks of a row
 
   int64_t grid(int64_t rows) const { return (rows + rows_per_block - 1) / rows_per_block; }
 };
@@ -21,6 +22,14 @@ struct RowSplit {
 bool row_fits_registers(int64_t width);
 RowSplit split_row(int64_t width);   // for rows that fit
 RowSplit split_loop(int64_t width);  // for rows that are read again and again from the caches
+
+// Rows in registers (row_columns.cuh): so many bytes of a row a thread.
+inline constexpr int kRowBytes = 64, kWideRowBytes = 128;
+inline constexpr int kMaxRowCluster = 8;  // the largest that every sm_90 device grants
+// A block of up to 512 threads; wider rows on sm_90 in clusters of smaller ones. No threads: it does not fit.
+RowSplit split_packed_row(int64_t width, DType dtype, const DeviceFacts& facts,
+                          int bytes_per_thread = kRowBytes);
+bool packed_row_fits(const ConstTensor& t, const DeviceFacts& facts);  // its rows do, and are aligned
 
 // How rows stream through shared memory (row_pipeline.cuh, sm_90).
 // Threads of a multiprocessor: with 64 registers each; with 128, for kernels that keep parameters and results in them.

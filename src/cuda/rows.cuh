@@ -170,8 +170,9 @@ __device__ __forceinline__ void store_quantised(int8_t* codes, float* scale, con
 // The launch of a kernel over rows; every such kernel waits for its predecessor itself.
 inline LaunchShape shape_of_rows(const char* kernel, const RowSplit& split, int64_t rows) {
   return {.kernel = kernel,
-          .grid = dim3(static_cast<unsigned>(split.grid(rows))),
+          .grid = dim3(static_cast<unsigned>(split.grid(rows) * split.cluster)),
           .block = dim3(static_cast<unsigned>(split.threads), static_cast<unsigned>(split.rows_per_block)),
+          .cluster = split.cluster,
           .overlap = true};
 }
 // The span of a split: run(std::integral_constant<RowSpan, ...>).

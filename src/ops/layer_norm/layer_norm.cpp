@@ -74,19 +74,12 @@ bool all_f32(const LayerNormArgs& a, const DeviceFacts&) {
 
 constexpr auto kVariants = std::to_array<Variant<LayerNormArgs>>({
 #if defined(OCTAVO_CUDA)
-  {"cuda_streamed",
+  {"cuda_registers",
    Backend::cuda,
    Isa::reference,
-   layer_norm_streams,
-   "sm_90, aligned rows of 8n elements, weight of their dtype: wider than 16,384, or many with codes or "
-   "without residual",
-   layer_norm_streamed},
-      {"cuda_registers",
-       Backend::cuda,
-       Isa::reference,
-       layer_norm_fits_registers,
-       "aligned rows of 8n elements, up to 16,384",
-       layer_norm_registers},
+   layer_norm_fits_registers,
+   "aligned rows of 8n elements and a weight of their dtype; sm_90 up to 131,072, else 16,384 (f32 half)",
+   layer_norm_registers},
       {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", layer_norm_loop},
 #endif
 #if defined(__x86_64__)

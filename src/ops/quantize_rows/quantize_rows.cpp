@@ -60,18 +60,12 @@ void run_rows(const Context& ctx, const QuantizeRowsArgs& a) {
 
 constexpr auto kVariants = std::to_array<Variant<QuantizeRowsArgs>>({
 #if defined(OCTAVO_CUDA)
-  {"cuda_streamed",
+  {"cuda_registers",
    Backend::cuda,
    Isa::reference,
-   quantize_rows_streams,
-   "sm_90, aligned rows of 8n elements, wider than 16,384",
-   quantize_rows_streamed},
-      {"cuda_registers",
-       Backend::cuda,
-       Isa::reference,
-       quantize_rows_fits_registers,
-       "aligned rows of 8n elements, up to 16,384",
-       quantize_rows_registers},
+   quantize_rows_fits_registers,
+   "aligned rows of 8n elements; sm_90 up to 131,072, else 32,768 (f32 half)",
+   quantize_rows_registers},
       {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", quantize_rows_loop},
 #endif
 #if defined(__x86_64__)

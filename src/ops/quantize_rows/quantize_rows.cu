@@ -1,8 +1,7 @@
 // quantize_rows on CUDA: amax of the row, then its codes by core/quantizer.h, bit for bit as on the CPU.
-// Bound by memory: x is read once, codes are written once; the row waits for its amax in registers, or, where rows are
-// many or wide, in shared memory (row_pipeline.cuh).
-#include "cuda/device.h"
-#include "cuda/row_pipeline.cuh"
+// Bound by memory: x is read once, codes are written once; the row waits for its amax in registers (row_columns.cuh).
+#include "cuda/row_columns.cuh"
+#include "cuda/row_statistics.cuh"
 #include "ops/quantize_rows/quantize_rows_cuda.h"
 
 namespace octavo {
@@ -31,61 +30,47 @@ __device__ __forceinline__ int sum_of(uint2 codes) {
   return __dp4a(static_cast<int>(codes.x), 0x01010101, __dp4a(static_cast<int>(codes.y), 0x01010101, 0));
 }
 
-template <class T, RowSpan kSpan>
-__global__ void __launch_bounds__(kMaxRowThreads)
+template <class T, RowSpan kSpan, int kBytes>
+__global__ void __launch_bounds__(kMaxRowThreads, kSpan == RowSpan::block ? 2 : 1)
     quantize_rows_in_registers(const __grid_constant__ QuantizeRows<T> p) {
-  __shared__ ReduceScratch amax_scratch, sum_scratch;
-  const Columns columns{row_place(p.rows), p.width};
-  const int64_t row = columns.at.row;
+  __shared__ StatisticsScratch scratch[2];
+  const PackedColumns<T, kSpan, kBytes> columns(p.rows, p.width);
+  constexpr int kOctets = PackedColumns<T, kSpan, kBytes>::kOctets;
+  const int64_t row = columns.row;
+  if constexpr (kSpan == RowSpan::cluster) arrive_at_peers(scratch, 2);
   ptx::grid_dependency_release();
   ptx::grid_dependency_wait();
 
-  const RowSlice slice = unpack(load_raw(p.x + row * p.x_stride, columns));
-  const uint32_t amax = reduce_row<MaxBits, kSpan>(largest(slice), amax_scratch);
-  store_quantised(p.codes + row * p.codes_stride, p.scale + row * p.scale_stride, columns, slice, amax);
-  zero_padding(p, columns.at);
-  if (p.code_sum) {
-    const float inverse = row_coding(__uint_as_float(amax)).inverse;
-    int sum = 0;
+  RawOctet<T> x[kOctets];
+  load_packed(x, p.x + row * p.x_stride, columns);
+  RowStatistics mine;
 #pragma unroll
-    for (int i = 0; i < kRowOctets; ++i) sum += sum_of(codes_of(slice.value[i], inverse));
-    sum = reduce_row<IntSum, kSpan>(sum, sum_scratch);
-    if (columns.at.exists && columns.at.first == 0) p.code_sum[row * p.sum_stride] = sum;
+  for (int i = 0; i < kOctets; ++i) {
+    float v[kOctet];
+    unpack(x[i], v);
+#pragma unroll
+    for (int e = 0; e < kOctet; ++e) mine.second = largest_magnitude(mine.second, v[e]);
   }
-}
+  if constexpr (kSpan == RowSpan::cluster) wait_for_peers();
+  const RowCoding coding = row_coding(over_row<kSpan, Second::peak>(mine, scratch[0]).second);
 
-// Many rows, and wide ones.
-template <class T>
-__global__ void __launch_bounds__(kMaxStreamThreads)
-    quantize_rows_streamed_rows(const __grid_constant__ QuantizeRows<T> p, int stages) {
-  extern __shared__ __align__(128) uint4 slots[];
-  __shared__ PipelineShared<2> shared;
-  ptx::grid_dependency_release();
-  RowPipeline<T, 1, 2> row(shared, slots, p.rows, p.width, stages);
-  const Columns& columns = row.columns;
-  row.set_source(0, p.x, p.x_stride);
-  ptx::grid_dependency_wait();
-  row.start();
-
-  for (; row.has_row(); row.next()) {
-    row.wait();
-    RowSlice slice{};
+  int sum = 0;
 #pragma unroll
-    for (int i = 0; i < kRowOctets; ++i)
-      if (columns.has(i)) unpack(row.octet(0, i), slice.value[i]);
-    const uint32_t amax = row.template reduce<MaxBits>(0, largest(slice));
-    row.refill();
-    store_quantised(p.codes + row.row() * p.codes_stride, p.scale + row.row() * p.scale_stride, columns,
-                    slice, amax);
-    if (columns.at.first < columns.at.step) zero_padding(p, columns.at);  // by the first block of a cluster
-    if (p.code_sum) {
-      const float inverse = row_coding(__uint_as_float(amax)).inverse;
-      int sum = 0;
-#pragma unroll
-      for (int i = 0; i < kRowOctets; ++i) sum += sum_of(codes_of(slice.value[i], inverse));
-      sum = row.template reduce<IntSum>(1, sum);
-      if (columns.at.first == 0) p.code_sum[row.row() * p.sum_stride] = sum;
-    }
+  for (int i = 0; i < kOctets; ++i) {
+    float v[kOctet];
+    unpack(x[i], v);
+    const uint2 codes = codes_of(v, coding.inverse);
+    if (columns.has(i)) store_codes(p.codes + row * p.codes_stride + columns.column(i), codes);
+    sum += sum_of(codes);
+  }
+  if (columns.is_first()) p.scale[row * p.scale_stride] = coding.scale;
+  if (p.padded_width > p.width && columns.in_first_block())
+    zero_padding(p, {row, true, static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x)});
+  if (p.code_sum) {
+    // NOTE: exact: rows that fit have fewer than 2^24 / 127 elements.
+    const RowStatistics all =
+        over_row<kSpan, Second::unused>(RowStatistics{static_cast<float>(sum), 0.0f}, scratch[1]);
+    if (columns.is_first()) p.code_sum[row * p.sum_stride] = static_cast<int32_t>(all.sum);
   }
 }
 
@@ -139,35 +124,33 @@ QuantizeRows<T> rows_of(const QuantizeRowsArgs& a) {
 
 }  // namespace
 
-bool quantize_rows_streams(const QuantizeRowsArgs& a, const DeviceFacts& facts) {
-  return octets_aligned(a.x) && octets_aligned(a.codes) &&
-         row_streams(a.x.dim(0), a.x.dim(1), a.x.dtype(), 1, facts);
+// 64 bytes a thread in one block, 128 where that would take a cluster.
+static int bytes_per_thread(int64_t width, DType dtype, const DeviceFacts& facts) {
+  const RowSplit split = split_packed_row(width, dtype, facts);
+  return split.cluster == 1 && split.threads > 0 ? kRowBytes : kWideRowBytes;
 }
 
-void quantize_rows_streamed(const Context& ctx, const QuantizeRowsArgs& a) {
-  quantize_rows_with_stream(
-      ctx, a, split_stream(a.x.dim(1), a.x.dtype(), 1, device_facts(current_device()), kMaxStreamThreads));
-}
-
-void quantize_rows_with_stream(const Context& ctx, const QuantizeRowsArgs& a, const RowStream& stream) {
-  with_float_type(a.x.dtype(), [&]<class T>(T) {
-    launch_streamed(ctx, "quantize_rows_streamed_rows", stream, a.x.dim(0), quantize_rows_streamed_rows<T>,
-                    rows_of<T>(a));
-  });
-}
-
-bool quantize_rows_fits_registers(const QuantizeRowsArgs& a, const DeviceFacts&) {
-  return row_fits_registers(a.x.dim(1)) && octets_aligned(a.x) && octets_aligned(a.codes);
+bool quantize_rows_fits_registers(const QuantizeRowsArgs& a, const DeviceFacts& facts) {
+  const int bytes = bytes_per_thread(a.x.dim(1), a.x.dtype(), facts);
+  return split_packed_row(a.x.dim(1), a.x.dtype(), facts, bytes).threads > 0 && octets_aligned(a.x) &&
+         octets_aligned(a.codes);
 }
 
 void quantize_rows_registers(const Context& ctx, const QuantizeRowsArgs& a) {
   if (a.x.dim(0) == 0) return;
-  const RowSplit split = split_row(a.x.dim(1));
+  const int bytes = bytes_per_thread(a.x.dim(1), a.x.dtype(), *ctx.facts);
+  const RowSplit split = split_packed_row(a.x.dim(1), a.x.dtype(), *ctx.facts, bytes);
   const LaunchShape shape = shape_of_rows("quantize_rows_in_registers", split, a.x.dim(0));
   with_float_type(a.x.dtype(), [&]<class T>(T) {
-    with_span(split, [&](auto span) {
-      launch(ctx, shape, quantize_rows_in_registers<T, span.value>, rows_of<T>(a));
-    });
+    const QuantizeRows<T> rows = rows_of<T>(a);
+    if (split.cluster > 1)
+      launch(ctx, shape, quantize_rows_in_registers<T, RowSpan::cluster, kWideRowBytes>, rows);
+    else if (bytes == kWideRowBytes)
+      launch(ctx, shape, quantize_rows_in_registers<T, RowSpan::block, kWideRowBytes>, rows);
+    else if (split.threads > 32)
+      launch(ctx, shape, quantize_rows_in_registers<T, RowSpan::block, kRowBytes>, rows);
+    else
+      launch(ctx, shape, quantize_rows_in_registers<T, RowSpan::lanes, kRowBytes>, rows);
   });
 }
 

@@ -120,6 +120,7 @@ inline std::vector<harness::OpCase> rms_norm_cases() {
         add(with(3 + 192 / width, width),
             "widths around every vector and unroll boundary; 172 is a real model's");
       for (const int64_t width : {4096, 5137, 8192, 8193}) add(with(2, width), "wide rows, odd and round");
+      for (const int64_t width : {16384, 32776, 131072}) add(with(2, width), "wider than a block");
       add(with(1, 1025), "one row: decode");
       add(with(0, 64), "no rows");
       add(with(2, 0), "no columns");
