@@ -67,6 +67,8 @@ def train(arguments):
         if step == 0:
             first_step = max((a - b).abs().max().item() for a, b in zip(pairs["octavo"][0].parameters(), pairs["torch"][0].parameters()))
     curves = {kind: torch.stack(values).double().cpu() for kind, values in losses.items()}
+    if len(curves["octavo"]) < WINDOW:
+        sys.exit(f"compare_optimizers: only {len(curves['octavo'])} steps within --seconds {arguments.seconds:g}")
     count = len(curves["octavo"]) // WINDOW * WINDOW
     means = {kind: c[:count].view(-1, WINDOW).mean(1) for kind, c in curves.items()}
     apart = ((means["octavo"] - means["torch"]).abs() / means["torch"]).max().item()
@@ -130,6 +132,8 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cuda")
     given = parser.parse_args()
+    if given.steps < WINDOW:
+        parser.error(f"--steps {given.steps}: at least {WINDOW}, the steps of a mean")
     if not given.plot and not (given.tokens and given.out):
         parser.error("give --tokens and --out, or --plot")
     sys.exit(plot(*given.plot) if given.plot else train(given))

@@ -13,8 +13,14 @@ def _arrays_of(x):
     return torch if torch is not None and isinstance(x, torch.Tensor) else __import__("numpy")
 
 
-def _like(x, dtype=None):
-    return _arrays_of(x).empty_like(x, dtype=dtype)
+_EMPTY_LIKE = {}  # type -> function
+
+
+def _like(x):
+    make = _EMPTY_LIKE.get(type(x))
+    if make is None:
+        make = _EMPTY_LIKE[type(x)] = _arrays_of(x).empty_like
+    return make(x)
 
 
 def _new(x, shape, dtype):
