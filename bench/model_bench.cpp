@@ -32,8 +32,8 @@ int run(const Options& o) {
   options.threads = o.threads, options.isa = parse_isa(o.isa), options.context = 2048,
   options.prefill_chunk = o.prompt;
   fmt::print(stderr, "making 1.2 G random weights ...\n");
-  Engine engine(LlamaModel::random(llama_1b(), Quantization::auto_, 1), options);
-  const LlamaModel& model = engine.model();
+  Engine engine(Transformer::random(llama_1b(), Quantization::auto_, 1), options);
+  const Transformer& model = engine.model();
   std::vector<int32_t> prompt(static_cast<size_t>(o.prompt));
   std::iota(prompt.begin(), prompt.end(), 1000);
   const int32_t next = 4242;
@@ -62,8 +62,8 @@ int run(const Options& o) {
   report.ceiling("read_gbs", static_cast<double>(read.bytes()) / timings[0].best() * 1e-9);
   const auto kernel = [&](Phase phase) {  // of the largest product
     for (const auto& k :
-         LlamaModel::kernels(model.config(), Quantization::auto_, engine.context(), phase,
-                             phase == Phase::prefill ? o.prompt : 1, o.depth + 1, engine.cache_shape()))
+         Transformer::kernels(model.config(), Quantization::auto_, engine.context(), phase,
+                              phase == Phase::prefill ? o.prompt : 1, o.depth + 1, engine.cache_shape()))
       if (k.what == "gate, up") return k.op + ":" + k.variant;
     return std::string();
   };

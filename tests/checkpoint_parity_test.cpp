@@ -34,7 +34,7 @@ void expect_logits(const fs::path& model, const fs::path& expected, const char* 
     EngineOptions o;
     o.quantization = Quantization::none, o.kv_dtype = DType::f32, o.threads = 2;
     o.prefill_chunk = o.logit_rows = 64;
-    Engine engine(LlamaModel::load(model.string(), Quantization::none, Context{}), o);
+    Engine engine(Transformer::load(model.string(), Quantization::none, Context{}), o);
     for (size_t at = 0; at < ids.size(); at += chunk) {
       const size_t n = std::min(chunk, ids.size() - at);
       const ConstTensor rows = engine.feed(std::span(ids).subspan(at, n),

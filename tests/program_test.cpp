@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -167,6 +168,40 @@ TEST_F(Program, InspectExplainEval) {
   const auto j = nlohmann::json::parse(r.out);
   EXPECT_GT(j["top1_agreement"], 0.8);
   EXPECT_GT(j["perplexity"], 1.0);
+}
+
+TEST_F(Program, EmbedPrintsAVectorForEveryText) {
+  const std::string bert = std::string(OCTAVO_SOURCE_DIR) + "/tests/goldens/families/bert";
+  const Outcome json = run({"embed", "-m", bert, "a text", "another", "--json"});
+  ASSERT_EQ(json.code, 0) << json.err;
+  const auto answer = nlohmann::json::parse(json.out);
+  ASSERT_EQ(answer["data"].size(), 2u);
+  EXPECT_EQ(answer["data"][1]["index"], 1);
+  EXPECT_GT(answer["usage"]["prompt_tokens"], 4);
+  double squares = 0;
+  for (const double x : answer["data"][0]["embedding"]) squares += x * x;
+  EXPECT_NEAR(squares, 1.0, 1e-5);
+  EXPECT_EQ(answer["data"][0]["embedding"].size(), 44u);
+
+  const fs::path file = folder.path() / "texts.txt";
+  spit(file, "a text\r\nanother\n");
+  const Outcome lines = run({"embed", "-m", bert, "-f", file.string(), "-q"});
+  ASSERT_EQ(lines.code, 0) << lines.err;
+  EXPECT_EQ(std::count(lines.out.begin(), lines.out.end(), '\n'), 2);
+  EXPECT_EQ(std::count(lines.out.begin(), lines.out.end(), ' '), 2 * 43);
+  EXPECT_EQ(lines.err, "");
+
+  const std::string longer(50, 'a');
+  expect_error(run({"embed", "-m", bert, longer}), 2, "--truncate");
+  EXPECT_THAT(run({"embed", "-m", bert, longer, "--truncate"}).err,
+              HasSubstr("1 texts were cut to 40 tokens"));
+  expect_error(run({"embed", "-m", bert}), 2, "no text");
+  expect_error(run({"embed", "-m", bert, "a", "--pooling", "max"}), 2, "--pooling max");
+  expect_error(run({"embed", "-m", kDemo.string(), "a"}), 3, "LlamaForCausalLM is no encoder");
+  expect_error(generate(bert), 3, "octavo embed");
+  EXPECT_THAT(run({"plan", "-m", bert}).out, HasSubstr("weights: positions"));
+  EXPECT_THAT(run({"explain", "-m", bert}).out, HasSubstr("layer_norm"));
+  EXPECT_THAT(run({"inspect", "-m", bert}).out, HasSubstr("BertForMaskedLM"));
 }
 
 TEST_F(Program, QuantizedFolderGivesTheSameModel) {

@@ -60,7 +60,7 @@ Engine load_model(const fs::path& folder, Quantization quantization) {
   EngineOptions o;
   o.quantization = quantization, o.kv_dtype = DType::f32, o.threads = 2, o.prefill_chunk = 64,
   o.logit_rows = 64;
-  return Engine(LlamaModel::load(folder.string(), quantization, Context{}), o);
+  return Engine(Transformer::load(folder.string(), quantization, Context{}), o);
 }
 
 std::vector<int32_t> some_ids() {

@@ -61,7 +61,7 @@ Speeds measure_speeds(Engine& engine, const std::vector<int32_t>& text) {
 std::string kernels_that_ran(const Engine& engine) {
   std::set<std::string> names;
   for (Phase phase : {Phase::prefill, Phase::decode})
-    for (const auto& k : LlamaModel::kernels(
+    for (const auto& k : Transformer::kernels(
              engine.model().config(), engine.options().quantization, engine.context(), phase,
              phase == Phase::prefill ? engine.options().prefill_chunk : 1, 512, engine.cache_shape()))
       names.insert(k.op + ":" + k.variant);

@@ -33,12 +33,13 @@ int run(const Options& o) {
                name_of(e.isa), o.model.isa == "auto" ? "the best that this CPU has" : "asked for with --isa");
   for (Phase phase : {Phase::prefill, Phase::decode}) {
     const bool prefill = phase == Phase::prefill;
+    if (!prefill && config.encoder) continue;  // it generates nothing
     const int64_t tokens = prefill ? std::min(o.prompt, o.length) : 1;
     if (!o.json)
       fmt::print("\n{} ({} new token{}, {} in the cache)\n", prefill ? "prompt" : "generation", tokens,
                  tokens == 1 ? "" : "s", o.length);
     for (const KernelChoice& k :
-         LlamaModel::kernels(config, e.quantization, ctx, phase, tokens, o.length, cache)) {
+         Transformer::kernels(config, e.quantization, ctx, phase, tokens, o.length, cache)) {
       if (o.json)
         j.push_back({{"phase", prefill ? "prefill" : "decode"},
                      {"op", k.op},

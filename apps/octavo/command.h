@@ -14,6 +14,7 @@ struct Command {
 
 std::function<int()> setup_generate(CLI::App& app);
 std::function<int()> setup_chat(CLI::App& app);
+std::function<int()> setup_embed(CLI::App& app);
 std::function<int()> setup_plan(CLI::App& app);
 std::function<int()> setup_inspect(CLI::App& app);
 std::function<int()> setup_quantize(CLI::App& app);

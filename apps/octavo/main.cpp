@@ -15,6 +15,7 @@ namespace {
 constexpr Command kCommands[] = {
     {"generate", "continue a prompt with a model", setup_generate},
     {"chat", "talk with a chat model, with its own chat template", setup_chat},
+    {"embed", "vectors of texts with an encoder", setup_embed},
     {"plan", "the bytes that a model will need, before anything is loaded", setup_plan},
     {"inspect", "what a model folder holds", setup_inspect},
     {"quantize", "write an INT8 copy of a model (compressed-tensors)", setup_quantize},

@@ -19,17 +19,9 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 int threads_of(const EngineOptions& o) { return o.threads > 0 ? o.threads : std::max(1, cpu_facts().cores); }
 
-KvCacheShape cache_shape(const ModelConfig& c, const EngineOptions& o, int64_t context) {
-  KvCacheShape shape;
-  shape.dtype = o.kv_dtype.value_or(o.quantization == Quantization::none ? DType::f32 : DType::f16);
-  shape.layers = c.layers, shape.kv_heads = c.kv_heads, shape.head_dim = c.head_dim;
-  shape.tokens = context;
-  return shape;
-}
-
 MemoryPlan plan_for_context(const ModelConfig& config, const EngineOptions& options, int64_t context) {
-  MemoryPlan plan = LlamaModel::plan_weights(config, options.quantization);
-  const KvCacheShape cache = cache_shape(config, options, context);
+  MemoryPlan plan = Transformer::plan_weights(config, options.quantization);
+  const KvCacheShape cache = Engine::cache_shape(config, options, context);
   plan.rows.push_back(
       {fmt::format("KV cache: {} tokens in {}", context, name_of(cache.dtype)), cache.code_bytes()});
   if (cache.scale_bytes() > 0) plan.rows.push_back({"KV cache: scales", cache.scale_bytes()});
@@ -37,9 +29,11 @@ MemoryPlan plan_for_context(const ModelConfig& config, const EngineOptions& opti
   ctx.isa = options.isa;
   ThreadPool pool(threads_of(options));
   ctx.pool = &pool;
-  const int64_t chunk = std::min(options.prefill_chunk, context);
+  // An encoder takes a text at once, and makes no logits.
+  const int64_t chunk = config.encoder ? context : std::min(options.prefill_chunk, context);
+  const int64_t logit_rows = config.encoder ? 0 : options.logit_rows;
   for (auto& row :
-       LlamaModel::plan_activations(config, options.quantization, ctx, chunk, options.logit_rows, cache).rows)
+       Transformer::plan_activations(config, options.quantization, ctx, chunk, logit_rows, cache).rows)
     plan.rows.push_back(std::move(row));
   return plan;
 }
@@ -67,6 +61,16 @@ const char* name_of(FinishReason r) {
     case FinishReason::context_full: return "context full";
     default: return "cancelled";
   }
+}
+
+KvCacheShape Engine::cache_shape(const ModelConfig& c, const EngineOptions& o, int64_t context) {
+  KvCacheShape shape;
+  shape.dtype = c.encoder
+                    ? DType::f32
+                    : o.kv_dtype.value_or(o.quantization == Quantization::none ? DType::f32 : DType::f16);
+  shape.layers = c.encoder ? 0 : c.layers, shape.kv_heads = c.kv_heads, shape.head_dim = c.head_dim;
+  shape.tokens = context;
+  return shape;
 }
 
 int64_t Engine::choose_context(const ModelConfig& config, const EngineOptions& options) {
@@ -97,11 +101,12 @@ MemoryPlan Engine::plan(const ModelConfig& config, const EngineOptions& options)
   return plan_for_context(config, options, choose_context(config, options));
 }
 
-Engine::Engine(LlamaModel model, const EngineOptions& options) : model_(std::move(model)), options_(options) {
+Engine::Engine(Transformer model, const EngineOptions& options)
+    : model_(std::move(model)), options_(options) {
   const ModelConfig& c = model_.config();
   options_.context = choose_context(c, options);
   options_.prefill_chunk = std::min(options.prefill_chunk, options_.context);
-  const KvCacheShape shape = octavo::cache_shape(c, options, options_.context);
+  const KvCacheShape shape = cache_shape(c, options, options_.context);
   options_.kv_dtype = shape.dtype;
   options_.threads = threads_of(options);
   pool_ = std::make_unique<ThreadPool>(options_.threads);
@@ -116,6 +121,11 @@ Engine Engine::load(const std::string& folder, const EngineOptions& options, con
                             "*.safetensors, or a .gguf file",
                             folder));
   const ModelConfig config = ModelConfig::load(folder);
+  if (config.encoder)
+    throw Error(ErrorKind::bad_model,
+                fmt::format("{}: {} is an encoder and generates no text; octavo embed makes "
+                            "vectors with it",
+                            folder, config.architecture));
   choose_context(config, options);  // refuses what does not fit before anything is read
   Tokenizer tokenizer = load_tokenizer(folder, options.tokenizer);
   if (tokenizer.vocab_size() > config.vocab)
@@ -127,7 +137,7 @@ Engine Engine::load(const std::string& folder, const EngineOptions& options, con
   ThreadPool loading_pool(threads_of(options));
   Context ctx;
   ctx.isa = options.isa, ctx.pool = &loading_pool;
-  Engine engine(LlamaModel::load(folder, options.quantization, ctx, progress), options);
+  Engine engine(Transformer::load(folder, options.quantization, ctx, progress), options);
   engine.end_ids_ = config.eos_ids;
   engine.end_ids_.insert(engine.end_ids_.end(), defaults.eos_ids.begin(), defaults.eos_ids.end());
   if (engine.end_ids_.empty() && tokenizer.eos_id()) engine.end_ids_.push_back(*tokenizer.eos_id());

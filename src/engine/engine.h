@@ -12,7 +12,7 @@
 #include "core/context.h"
 #include "core/memory_plan.h"
 #include "core/thread_pool.h"
-#include "model/llama.h"
+#include "model/transformer.h"
 #include "ops/sample/sample.h"
 #include "tokenizer/tokenizer.h"
 
@@ -72,18 +72,20 @@ Tokenizer load_tokenizer(const std::string& model, const std::string& instead = 
 
 class Engine {
  public:
-  using Progress = LlamaModel::Progress;
+  using Progress = Transformer::Progress;
   // `folder`: a Hugging Face folder or a .gguf file. Throws Error: bad_model, out_of_memory (budget), no_device (isa),
   // usage.
   static Engine load(const std::string& folder, const EngineOptions& options, const Progress& progress = {});
   // Around a model that is already in memory; no tokenizer, so only feed() works.
-  Engine(LlamaModel model, const EngineOptions& options);
+  Engine(Transformer model, const EngineOptions& options);
   Engine(Engine&&) = default;
 
   // What load() will allocate, from config.json alone.
   static MemoryPlan plan(const ModelConfig& config, const EngineOptions& options);
   // The context that load() will choose: `-c`, the model's, or what the memory budget leaves.
   static int64_t choose_context(const ModelConfig& config, const EngineOptions& options);
+  // The KV cache for a context of that many tokens; without layers for an encoder, which has none.
+  static KvCacheShape cache_shape(const ModelConfig& config, const EngineOptions& options, int64_t context);
 
   // on_text gets pieces of valid UTF-8 as they become final; returning false cancels. Starts a new sequence.
   Generation generate(std::span<const int32_t> prompt, const GenerateOptions& options,
@@ -98,7 +100,7 @@ class Engine {
   void restart() { sequence_.clear(); }
   int64_t length() const { return static_cast<int64_t>(sequence_.size()); }  // tokens in the sequence
 
-  const LlamaModel& model() const { return model_; }
+  const Transformer& model() const { return model_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const EngineOptions& options() const { return options_; }  // with context and kv_dtype filled in
   const KvCacheShape& cache_shape() const { return cache_.shape(); }
@@ -112,7 +114,7 @@ class Engine {
   void check_ids(std::span<const int32_t> ids) const;
   // Forgets what comes behind the tokens that `prompt` begins with, all but its last; returns how many are kept.
   int64_t rewind_to_common_prefix(std::span<const int32_t> prompt);
-  LlamaModel model_;
+  Transformer model_;
   EngineOptions options_;
   std::optional<Tokenizer> tokenizer_;
   std::vector<int32_t> end_ids_;

@@ -1,10 +1,10 @@
-// Which kernel serves which call of a Llama: the questions of `octavo explain`, asked of the ops' own dispatch tables.
+// Which kernel serves which call of a model: the questions of `octavo explain`, asked of the ops' own dispatch tables.
 // Tensors that no validation looks into have a shape and an address, but no memory behind it.
 #include <fmt/format.h>
 
 #include <atomic>
 
-#include "model/llama.h"
+#include "model/transformer.h"
 #include "octavo/ops.h"
 
 namespace octavo {
@@ -54,15 +54,32 @@ struct Asker {
       note("gemm_f", what, shape, gemm_f_variant(ctx, {.x = x, .w = shaped(floats, {n, k}), .y = y}));
   }
 
+  // "rms_norm" or "layer_norm" of [t, hidden].
   void norm(int64_t t) {
-    RmsNormArgs args{.x = shaped(DType::f32, {t, c.hidden}), .weight = shaped(DType::f32, {c.hidden})};
+    const Tensor x = shaped(DType::f32, {t, c.hidden}), weight = shaped(DType::f32, {c.hidden});
+    Tensor y, codes, scale;
     if (int8_activations)
-      args.y_codes = shaped(DType::i8, {t, c.hidden}, {int8_pitch(c.hidden), 1}),
-      args.y_scale = shaped(DType::f32, {t});
+      codes = shaped(DType::i8, {t, c.hidden}, {int8_pitch(c.hidden), 1}), scale = shaped(DType::f32, {t});
     else
-      args.y = shaped(DType::f32, {t, c.hidden});
-    note("rms_norm", int8_activations ? "to INT8" : "to f32", fmt::format("{}x{}", t, c.hidden),
-         rms_norm_variant(ctx, args));
+      y = shaped(DType::f32, {t, c.hidden});
+    const bool rms = c.norm == NormKind::rms;
+    note(rms ? "rms_norm" : "layer_norm", int8_activations ? "to INT8" : "to f32",
+         fmt::format("{}x{}", t, c.hidden),
+         rms ? rms_norm_variant(ctx, {.x = x, .weight = weight, .y = y, .y_codes = codes, .y_scale = scale})
+             : layer_norm_variant(
+                   ctx,
+                   {.x = x, .weight = weight, .bias = weight, .y = y, .y_codes = codes, .y_scale = scale}));
+  }
+
+  void gelu(int64_t t) {
+    BiasGeluArgs args{.x = shaped(DType::f32, {t, c.ffn})};
+    if (int8_activations)
+      args.out_codes = shaped(DType::i8, {t, c.ffn}, {int8_pitch(c.ffn), 1}),
+      args.out_scale = shaped(DType::f32, {t});
+    else
+      args.out = shaped(DType::f32, {t, c.ffn});
+    note("bias_gelu", int8_activations ? "to INT8" : "to f32", fmt::format("{}x{}", t, c.ffn),
+         bias_gelu_variant(ctx, args));
   }
 
   void silu(int64_t t) {
@@ -78,23 +95,33 @@ struct Asker {
   }
 
   void attention(int64_t t, int64_t length, const KvCacheShape& cache) {
-    const int64_t row = c.q_width() + 2 * c.kv_width();
+    const int64_t row = c.qkv_width(),
+                  head = c.qkv_layout == QkvLayout::stacked ? c.head_dim : 3 * c.head_dim;
     const std::vector<int32_t> zeros(static_cast<size_t>(t), 0);  // positions that are valid
     const ConstTensor positions = ConstTensor::of(zeros.data(), {t});
-    const Tensor q = shaped(DType::f32, {t, c.heads, c.head_dim}, {row, c.head_dim, 1});
-    const Tensor k = shaped(DType::f32, {t, c.kv_heads, c.head_dim}, {row, c.head_dim, 1});
-    note("rope", "q", fmt::format("{}x{}x{}", t, c.heads, c.head_dim),
-         rope_variant(
-             ctx,
-             {.x = q, .out = q, .positions = positions, .inv_freq = shaped(DType::f32, {c.head_dim / 2})}));
+    const Tensor q = shaped(DType::f32, {t, c.heads, c.head_dim}, {row, head, 1});
+    const Tensor k = shaped(DType::f32, {t, c.kv_heads, c.head_dim}, {row, head, 1});
+    const std::string q_shape = fmt::format("{}x{}x{}", t, c.heads, c.head_dim);
+    if (c.qk_norm) {
+      const Tensor heads = shaped(DType::f32, {c.heads, c.head_dim});
+      note("rms_norm", "q heads", q_shape,
+           rms_norm_variant(ctx, {.x = heads, .weight = shaped(DType::f32, {c.head_dim}), .y = heads}));
+    }
+    if (c.positions == PositionKind::rotary)
+      note("rope", "q", q_shape,
+           rope_variant(ctx, {.x = q,
+                              .out = q,
+                              .positions = positions,
+                              .inv_freq = shaped(DType::f32, {c.rotary_dim() / 2})}));
 
-    KvView kv = KvView::paged(cache.dtype, unread_address(), unread_address(), c.kv_heads, c.head_dim,
-                              cache.pages_per_sequence());
-    if (cache.dtype == DType::i8)
+    KvView kv = KvView::paged(c.encoder ? DType::f32 : cache.dtype, unread_address(), unread_address(),
+                              c.kv_heads, c.head_dim, cache.pages_per_sequence());
+    if (kv.dtype == DType::i8)
       kv.k_scale = static_cast<float*>(unread_address()), kv.v_scale = static_cast<float*>(unread_address());
-    const std::string what = fmt::format("{} cache", name_of(cache.dtype));
-    note("kv_append", what, fmt::format("{}x{}x{}", t, c.kv_heads, c.head_dim),
-         kv_append_variant(ctx, {.k = k, .v = k, .positions = positions, .cache = kv}));
+    const std::string what = c.encoder ? "both ways" : fmt::format("{} cache", name_of(kv.dtype));
+    if (!c.encoder)
+      note("kv_append", what, fmt::format("{}x{}x{}", t, c.kv_heads, c.head_dim),
+           kv_append_variant(ctx, {.k = k, .v = k, .positions = positions, .cache = kv}));
 
     const int32_t q_start[2] = {0, static_cast<int32_t>(t)}, kv_len[1] = {static_cast<int32_t>(length)};
     AttentionFArgs args;
@@ -122,28 +149,26 @@ struct Asker {
 
 }  // namespace
 
-std::vector<KernelChoice> LlamaModel::kernels(const ModelConfig& c, Quantization quantization,
-                                              const Context& ctx, Phase phase, int64_t tokens, int64_t length,
-                                              const KvCacheShape& cache) {
+std::vector<KernelChoice> Transformer::kernels(const ModelConfig& c, Quantization quantization,
+                                               const Context& ctx, Phase phase, int64_t tokens,
+                                               int64_t length, const KvCacheShape& cache) {
   const bool codes =
       quantization == Quantization::w8a8 || (quantization == Quantization::auto_ && phase == Phase::prefill);
   Asker ask{.c = c,
             .ctx = ctx,
             .int8_weights = quantization != Quantization::none,
             .int8_activations = codes,
-            .floats = c.dtype == "bfloat16"  ? DType::bf16
-                      : c.dtype == "float16" ? DType::f16
-                                             : DType::f32,
+            .floats = c.float_dtype(),
             .answers = {}};
   ask.embedded(tokens);
   ask.norm(tokens);
-  ask.product("q, k, v", tokens, c.q_width() + 2 * c.kv_width(), c.hidden);
-  ask.attention(tokens, length, cache);
+  ask.product("q, k, v", tokens, c.qkv_width(), c.hidden);
+  ask.attention(tokens, c.encoder ? tokens : length, cache);
   ask.product("attention out", tokens, c.hidden, c.q_width());
-  ask.product("gate, up", tokens, 2 * c.ffn, c.hidden);
-  ask.silu(tokens);
+  ask.product(c.gated() ? "gate, up" : "up", tokens, c.mlp_in_width(), c.hidden);
+  c.gated() ? ask.silu(tokens) : ask.gelu(tokens);
   ask.product("down", tokens, c.hidden, c.ffn);
-  ask.product("head", 1, c.vocab, c.hidden);
+  if (!c.encoder) ask.product("head", 1, c.vocab, c.hidden);
   return std::move(ask.answers);
 }
 

@@ -1,8 +1,7 @@
-// The Llama family (Touvron et al., arXiv 2302.13971): RMSNorm, rotary attention with GQA, SwiGLU; as a list
-// of op calls.
+// The forward pass of every family: a list of op calls whose choices (norm, residual, MLP, positions, layout) are the
+// fields of ModelConfig.
 #pragma once
 #include <functional>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,11 +25,12 @@ enum class Phase { prefill, decode };
 
 // Tokens of one forward call: the new tokens of B sequences one after the other.
 struct Batch {
-  std::span<const int32_t> ids;        // [T]
-  std::span<const int32_t> positions;  // [T] of each token in its sequence
-  std::span<const int32_t> sequences;  // [T] row of the KV cache
-  std::span<const int32_t> q_start;    // [B + 1]
-  std::span<const int32_t> kv_len;     // [B] keys once the new tokens are appended
+  std::span<const int32_t> ids;          // [T]
+  std::span<const int32_t> positions;    // [T] of each token in its sequence
+  std::span<const int32_t> token_types;  // [T]; empty: all 0 (encoders only)
+  std::span<const int32_t> sequences;    // [T] row of the KV cache (decoders only)
+  std::span<const int32_t> q_start;      // [B + 1]
+  std::span<const int32_t> kv_len;       // [B] keys once the new tokens are appended
   Phase phase = Phase::prefill;
   int64_t first_logit_row = 0;  // logits are made for tokens first_logit_row .. T
 };
@@ -41,15 +41,18 @@ struct KernelChoice {
   std::string variant, why;     // "avx2", "always"
 };
 
-class LlamaModel {
+class WeightSource;  // these two: transformer_load.cpp
+class ModuleNames;
+
+class Transformer {
  public:
   using Progress = std::function<void(int64_t bytes_done, int64_t bytes_total)>;
 
   // Reads a Hugging Face folder, quantising tensor by tensor unless quantization is none. Throws bad_model.
-  static LlamaModel load(const std::string& folder, Quantization quantization, const Context& ctx,
-                         const Progress& progress = {});
+  static Transformer load(const std::string& folder, Quantization quantization, const Context& ctx,
+                          const Progress& progress = {});
   // Random weights of the given shape (normal, sigma 0.02), for benches.
-  static LlamaModel random(const ModelConfig& config, Quantization quantization, uint64_t seed);
+  static Transformer random(const ModelConfig& config, Quantization quantization, uint64_t seed);
 
   const ModelConfig& config() const { return config_; }
   Quantization quantization() const { return quantization_; }
@@ -68,19 +71,25 @@ class LlamaModel {
                                            const Context& ctx, Phase phase, int64_t tokens, int64_t length,
                                            const KvCacheShape& cache);
 
-  // Appends the batch to the cache and returns logits f32 [T - first_logit_row, vocab], valid until the next
-  // call.
+  // Decoders: appends the batch to the cache and returns logits f32 [T - first_logit_row, vocab], valid until the
+  // next call.
   ConstTensor forward(const Context& ctx, const Batch& batch, KvCache& cache);
+  // Encoders: the last hidden states f32 [T, hidden], valid until the next call. Every sequence is given whole.
+  ConstTensor encode(const Context& ctx, const Batch& batch);
   // From now on `observer` sees the inputs of linear layers (weights/linear.h); null: nobody.
   void observe(LinearObserver* observer) { observer_ = observer; }
 
  private:
+  struct Norm {
+    FloatVector weight, bias;  // bias of layer norms only
+  };
   struct Layer {
-    FloatVector attention_norm, ffn_norm;
-    LinearWeight qkv;      // rows: q [Hq*D], k [Hkv*D], v [Hkv*D]
+    Norm attention_norm, mlp_norm;
+    LinearWeight qkv;  // [qkv_width, hidden], rows as ModelConfig::qkv_layout says
+    FloatVector q_norm, k_norm;
     LinearWeight out;      // [hidden, Hq*D]
-    LinearWeight gate_up;  // rows: gate [ffn], up [ffn]
-    LinearWeight down;     // [hidden, ffn]
+    LinearWeight mlp_in;   // rows: gate [ffn], up [ffn]; or [ffn] without a gate
+    LinearWeight mlp_out;  // [hidden, ffn]
   };
   // A matrix of the forward pass: floats, or INT8 codes with a scale per token.
   struct Activation {
@@ -88,6 +97,20 @@ class LlamaModel {
     Tensor codes;   // i8 [T, width]; given instead of values
     Tensor scale;   // f32 [T]
   };
+  // The residual stream and what the last sub-layer made, which the next norm adds to it.
+  struct Residual {
+    Tensor stream, delta;  // f32 [T, hidden]
+    bool pending = false;  // delta is still to be added
+  };
+  // Tokens first .. end of the batch that share rotary frequencies.
+  struct RotaryRun {
+    int64_t first, end;
+    ConstTensor inv_freq;  // [rotary_dim / 2] f32
+  };
+
+  void make_weights(WeightSource& source, const ModuleNames& names);
+  template <class Visit>
+  void visit_weights(const Visit& visit) const;
 
   bool int8_activations(Phase phase) const {
     return quantization_ == Quantization::w8a8 ||
@@ -96,20 +119,35 @@ class LlamaModel {
   Tensor slot(int index, std::initializer_list<int64_t> shape) const;
   Activation activation(int float_slot, int64_t tokens, int64_t width, Phase phase) const;
   void linear(const Context& ctx, const LinearWeight& w, const Activation& x, Tensor y) const;
-  void add_norm(const Context& ctx, const FloatVector& weight, ConstTensor delta, Tensor stream,
-                const Activation& out) const;
-  void attention(const Context& ctx, const Batch& batch, const Layer& layer, const KvView& kv,
-                 const Activation& h, Tensor delta) const;
+
+  Context begin(const Context& ctx, const Batch& batch, int64_t logit_rows);
+  Residual embed(const Context& ctx, const Batch& batch) const;
+  void find_rotary_runs(const Batch& batch);
+  void block(const Context& ctx, const Batch& batch, size_t index, const KvView& kv, Residual& x) const;
+  void norm(const Context& ctx, const Norm& weights, ConstTensor x, ConstTensor residual, Tensor u,
+            const Activation& y) const;
+  Activation add_norm(const Context& ctx, const Norm& weights, const Residual& x, Phase phase) const;
+  Activation post_norm(const Context& ctx, const Norm& weights, const Residual& x, Phase phase) const;
+  void norm_heads(const Context& ctx, const FloatVector& weight, Tensor heads) const;
+  void rotate(const Context& ctx, const Batch& batch, Tensor heads) const;
+  void attention(const Context& ctx, const Batch& batch, size_t index, const KvView& kv, const Activation& h,
+                 Tensor delta) const;
+  void attend_cached(const Context& ctx, const Batch& batch, size_t index, const KvView& kv, ConstTensor q,
+                     ConstTensor k, ConstTensor v, Tensor out) const;
+  void attend_both_ways(const Context& ctx, const Batch& batch, ConstTensor q, Tensor k, Tensor v,
+                        Tensor out) const;
   void feed_forward(const Context& ctx, const Layer& layer, Phase phase, const Activation& h,
                     Tensor delta) const;
 
   ModelConfig config_;
   Quantization quantization_ = Quantization::none;
   LinearWeight embedding_;  // [vocab, hidden]; the output head too when tied
+  LinearWeight positions_;  // f32 [position_rows, hidden]
   LinearWeight head_;       // [vocab, hidden] when untied
-  FloatVector final_norm_;  // [hidden]
+  Norm embedding_norm_, final_norm_;
   std::vector<Layer> layers_;
-  std::vector<float> inv_freq_;  // [head_dim / 2]
+  std::vector<float> inv_freq_;  // [rotary_dim / 2], or one such row for each sequence of the batch
+  std::vector<RotaryRun> rotary_runs_;
 
   LinearObserver* observer_ = nullptr;
   int64_t max_tokens_ = 0, max_logit_rows_ = 0;
