@@ -200,7 +200,7 @@ __global__ void __maxnreg__(norm_registers(kSpan, kResidual))
       if constexpr (kCodes) {
         computed(i, v);
 #pragma unroll
-        for (int e = 0; e < kOctet; ++e) mine.second = largest_magnitude(mine.second, v[e]);
+        for (int e = 0; e < kOctet; ++e) mine.second = ptx::largest_magnitude(mine.second, v[e]);
       }
     }
     if constexpr (kKept)
@@ -276,7 +276,7 @@ __global__ void __maxnreg__(norm_registers(kSpan, kResidual))
         normed(i, v);
 #pragma unroll
         for (int e = 0; e < kOctet; ++e) {
-          top.second = largest_magnitude(top.second, v[e]);
+          top.second = ptx::largest_magnitude(top.second, v[e]);
           if constexpr (kKept) kept[i][e] = v[e];
         }
         if (p.y) put_y(i, v);

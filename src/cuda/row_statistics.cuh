@@ -2,6 +2,7 @@
 // is fixed by the launch shape: the same row gives the same bits every time.
 #pragma once
 #include "cuda/ptx/cluster.cuh"
+#include "cuda/ptx/convert.cuh"
 #include "cuda/reduce.cuh"
 #include "cuda/row_split.h"
 
@@ -11,13 +12,6 @@ struct RowStatistics {
   float sum = 0.0f, second = 0.0f;
 };
 enum class Second { unused, sum, peak };  // peak: the largest magnitude; NaN counts as largest
-
-// The larger of a and |b|.
-__device__ __forceinline__ float largest_magnitude(float a, float b) {
-  float m;
-  asm("{.reg .f32 t; abs.f32 t, %2; max.NaN.f32 %0, %1, t;}" : "=f"(m) : "f"(a), "f"(b));
-  return m;
-}
 
 // Over groups of `lanes` lanes of a warp, a power of two.
 template <Second kSecond>

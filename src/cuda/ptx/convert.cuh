@@ -1,4 +1,4 @@
-// Conversions that C++ has no name for.
+// Conversions and other arithmetic that C++ has no name for.
 #pragma once
 #include <cstdint>
 
@@ -25,6 +25,13 @@ __device__ __forceinline__ uint32_t pack_codes(float a, float b, float c, float 
   const auto bits = [](float v) { return __float_as_uint(__fadd_rn(v, kRound)); };
   return __byte_perm(__byte_perm(bits(a), bits(b), 0x0040), __byte_perm(bits(c), bits(d), 0x0040), 0x5410);
 #endif
+}
+
+// The larger of a and |b|; NaN counts as largest.
+__device__ __forceinline__ float largest_magnitude(float a, float b) {
+  float m;
+  asm("{.reg .f32 t; abs.f32 t, %2; max.NaN.f32 %0, %1, t;}" : "=f"(m) : "f"(a), "f"(b));
+  return m;
 }
 
 // 2^x and 1/x by the special-function unit: relative error about 2^-22.

@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kMaxRowThreads, kSpan == RowSpan::block ? 2 : 
     float v[kOctet];
     unpack(x[i], v);
 #pragma unroll
-    for (int e = 0; e < kOctet; ++e) mine.second = largest_magnitude(mine.second, v[e]);
+    for (int e = 0; e < kOctet; ++e) mine.second = ptx::largest_magnitude(mine.second, v[e]);
   }
   if constexpr (kSpan == RowSpan::cluster) wait_for_peers();
   const RowCoding coding = row_coding(over_row<kSpan, Second::peak>(mine, scratch[0]).second);
