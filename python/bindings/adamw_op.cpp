@@ -17,11 +17,13 @@ constexpr auto kRead = TensorArgument::Access::read, kWrite = TensorArgument::Ac
 
 // The tensors of one list with their names, "tensors[3].grad" as the op calls them.
 struct TensorList {
+  std::vector<nb::object> owned;  // the list may change while the op runs without the interpreter lock
   std::deque<std::string> names;
   std::deque<TensorArgument> tensors;
 
   TensorList(const char* part, nb::sequence list, TensorArgument::Access access) {
     for (nb::handle object : list) {
+      owned.push_back(nb::borrow(object));
       names.push_back(fmt::format("tensors[{}].{}", names.size(), part));
       if (object.is_none()) fail_argument(kOp, names.back(), "is None, expected a tensor");
       tensors.emplace_back(kOp, names.back().c_str(), object, access);

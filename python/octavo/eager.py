@@ -34,6 +34,14 @@ def _codes(x):
     return _new(x, x.shape, "int8"), _new(x, x.shape[:-1], "float32")
 
 
+def _changed(tensors):
+    """Tells autograd, so that a backward pass that needs the old values fails instead of using the new ones."""
+    torch = sys.modules.get("torch")
+    tracked = [t for t in tensors if torch is not None and isinstance(t, torch.Tensor) and not t.is_inference()]
+    if tracked:
+        torch.autograd.graph.increment_version(tracked)
+
+
 def rms_norm(x, weight, eps=1e-5):
     y = _like(x)
     _octavo.rms_norm(x, weight, None, None, y, None, None, eps)
@@ -182,6 +190,7 @@ def attention_f_paged(q, k_cache, v_cache, page_table, q_start, kv_len, k_scale=
 
 def kv_append(k, v, positions, k_cache, v_cache, page_table, sequences=None, k_scale=None, v_scale=None):
     _octavo.kv_append(k, v, positions, sequences, k_cache, v_cache, page_table, k_scale, v_scale)
+    _changed([k_cache, v_cache, k_scale, v_scale])
 
 
 def sample(logits, history=None, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=0, step=0):
@@ -193,3 +202,4 @@ def sample(logits, history=None, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0,
 def adamw(params, grads, exp_avgs, exp_avg_sqs, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-2, skip=None,
           grad_scale=None):
     _octavo.adamw(params, grads, exp_avgs, exp_avg_sqs, step, lr, beta1, beta2, eps, weight_decay, skip, grad_scale)
+    _changed([*params, *exp_avgs, *exp_avg_sqs, step])

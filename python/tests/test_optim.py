@@ -166,6 +166,16 @@ def test_what_is_refused(options, message):
         octavo.optim.AdamW([torch.nn.Parameter(torch.ones(1))], **options)
 
 
+def test_a_backward_pass_that_needs_old_values_fails(device):
+    p = torch.nn.Parameter(torch.ones(3, device=device))
+    p.grad = torch.ones_like(p)
+    optimizer = octavo.optim.AdamW([p])
+    loss = (p * p).sum()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_unserved_parameters_are_named(device):
     half = torch.nn.Parameter(torch.ones(3, device=device, dtype=torch.float16))
     half.grad = torch.ones_like(half)
