@@ -17,6 +17,11 @@ void check_utf8(const std::string& text) {
                 fmt::format("the message is not valid UTF-8 at byte {} of {}", bad, text.size()));
 }
 
+// NOTE: an object by name: inside of insert() and push_back() braces mean a list.
+nlohmann::ordered_json message(const std::string& role, const std::string& text) {
+  return nlohmann::ordered_json::object({{"role", role}, {"content", text}});
+}
+
 }  // namespace
 
 void ChatSession::set_messages(const std::string& json) {
@@ -34,12 +39,12 @@ bool ChatSession::has_system() const {
 void ChatSession::set_system(const std::string& text) {
   check_utf8(text);
   if (has_system()) messages_.erase(0);
-  if (!text.empty()) messages_.insert(messages_.begin(), {{"role", "system"}, {"content", text}});
+  if (!text.empty()) messages_.insert(messages_.begin(), message("system", text));
 }
 
 void ChatSession::add(const std::string& role, const std::string& text) {
   check_utf8(text);
-  messages_.push_back({{"role", role}, {"content", text}});
+  messages_.push_back(message(role, text));
 }
 
 void ChatSession::reset() {

@@ -30,7 +30,7 @@ struct Options {
   SamplingFlags sampling;
   std::string prompt, system, chat_template, messages_file, tools_file, documents_file, variables;
   int64_t max_tokens = -1;
-  bool show_prompt = false, json = false, quiet = false;
+  bool ignore_eos = false, show_prompt = false, json = false, quiet = false;
 };
 
 std::string read_input(const std::string& file) {
@@ -60,7 +60,8 @@ GenerateOptions generate_options(const Options& o, std::string& said) {
   GenerateOptions g;
   g.sampling = choose_sampling(o.sampling, GenerationDefaults::load(o.model.folder()), said);
   g.seed = o.sampling.seed ? *o.sampling.seed : std::random_device{}();
-  g.max_tokens = o.max_tokens, g.stop = o.sampling.stop, g.reuse_prefix = true;
+  g.max_tokens = o.max_tokens, g.stop = o.sampling.stop, g.ignore_eos = o.ignore_eos;
+  g.reuse_prefix = true;
   return g;
 }
 
@@ -200,6 +201,7 @@ std::function<int()> setup_chat(CLI::App& app) {
                  "tokens of an answer; -1: until its end; 0: only print the prompt")
       ->capture_default_str();
   add_sampling_options(app, o->sampling);
+  app.add_flag("--ignore-eos", o->ignore_eos, "go on after the end-of-text token");
   app.add_flag("--json", o->json, "one JSON object instead of text (with --prompt or --messages)");
   app.add_flag("-q,--quiet", o->quiet, "no summaries on stderr");
   return [o] { return run(*o); };
