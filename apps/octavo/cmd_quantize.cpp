@@ -11,6 +11,7 @@
 #include "engine/quantization_report.h"
 #include "formats/atomic_file.h"
 #include "formats/json_file.h"
+#include "formats/tensor_folder.h"
 #include "model_options.h"
 #include "terminal.h"
 #include "tokenizer/gguf_tokenizer.h"
@@ -142,11 +143,12 @@ int run(const Options& o) {
                                       .isa = ctx.isa},
                                      ctx);
   const CheckpointSummary written = write_copy(o, source, transformed.folder(), ctx);
+  const int64_t bytes_before = TensorFolder::open(source).total_bytes();  // not of a transformed copy
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!o.json) {
     fmt::print("{}: {} linear layers in INT8, {} tensors as they were\n", o.output, written.quantized_tensors,
                written.copied_tensors);
-    fmt::print("  {} -> {} in {:.1f} s, peak memory {}\n", human_bytes(written.bytes_in),
+    fmt::print("  {} -> {} in {:.1f} s, peak memory {}\n", human_bytes(bytes_before),
                human_bytes(written.bytes_out), seconds, human_bytes(peak_memory_bytes()));
   }
   if (!o.no_eval) {
@@ -159,7 +161,7 @@ int run(const Options& o) {
     }
     report.source = o.model.empty() ? "octavo's built-in model" : o.model;
     report.transforms = transformed.description();
-    report.bytes_before = written.bytes_in, report.bytes_after = written.bytes_out;
+    report.bytes_before = bytes_before, report.bytes_after = written.bytes_out;
     report.notes = checkpoint_notes(source);
     write_report(o, report);
     write_stdout(o.json ? to_json(report).dump(2) + "\n" : to_text(report));
