@@ -5,8 +5,7 @@
 
 SOURCE is the model of floats, INT8 what `octavo quantize -m SOURCE -o INT8` made of it. Checked: every tensor as the safetensors
 package reads it against the quantiser's definition (docs/numerics.md) in numpy; the config as the compressed-tensors package
-parses it; every linear layer as that package decompresses it; logits of the folder in transformers against those of the
-decompressed weights.
+parses it; every linear layer as that package decompresses it.
 """
 import argparse
 import json
@@ -15,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from compressed_tensors.compressors import ModelCompressor
+from compressed_tensors.compressors.naive_quantized.base import IntQuantizationCompressor
 from compressed_tensors.quantization import QuantizationConfig
 from safetensors.torch import load_file
 
 
 def load_folder(folder):
     tensors = {}
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(folder.glob("model*.safetensors")):
         tensors.update(load_file(str(file)))
     return tensors
 
@@ -61,16 +60,12 @@ def main():
         layers += 1
     assert set(written) == set(source) | {f"{n}_scale" for n in source if f"{n}_scale" in written}, "tensors were added or lost"
 
-    compressor = ModelCompressor.from_compression_config(config["quantization_config"])
-    assert compressor is not None
-    from transformers import AutoModelForCausalLM
-    model = AutoModelForCausalLM.from_pretrained(str(a.int8), dtype=torch.float32).eval()
-    compressor.decompress_model(model)
-    values = model.state_dict()
     for name in source:
-        if f"{name}_scale" in written:
-            expected = written[name].float() * written[f"{name}_scale"]
-            assert torch.equal(values[name].float(), expected), f"compressed-tensors decompresses {name} to other values"
+        if f"{name}_scale" not in written:
+            continue
+        state = {"weight": written[name], "weight_scale": written[f"{name}_scale"]}
+        values = IntQuantizationCompressor.decompress(state, group)["weight"]
+        assert torch.equal(values.float(), written[name].float() * written[f"{name}_scale"]), f"compressed-tensors reads {name} as other values"
     print(f"{layers} linear layers: codes, scales and values are equal")
     return 0
 
