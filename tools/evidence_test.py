@@ -185,10 +185,13 @@ class Report(unittest.TestCase):
         self.assertTrue(readme.startswith("a\n<!-- results:h200 -->\n") and readme.endswith("<!-- /results -->\nb\n"))
         self.assertIn("<svg", wanted[root / "docs/results/h200_norm.svg"])
 
-    def test_share_of_copy(self):
+    def test_share_of_rate(self):
         rates = [(100, 2000.0), (10**6, 4000.0)]
-        self.assertEqual(report.of_copy({"bytes": 9 * 10**5, "gbs": 3800}, rates), 0.95)
-        self.assertIsNone(report.of_copy({"bytes": 9, "gbs": 1, "regime": report.DEPENDENT}, rates))
+        self.assertEqual(report.share_of_rate({"bytes": 9 * 10**5, "gbs": 3800}, rates, 4000), 0.95)
+        self.assertIsNone(report.share_of_rate({"bytes": 9, "gbs": 1, "regime": report.DEPENDENT}, rates, 4000))
+        product = {"bytes": 10**6, "gbs": 3800, "tflops": 1}
+        self.assertEqual(report.share_of_rate({**product, "shape": {"M": 1}}, rates, 4000), 0.95)
+        self.assertIsNone(report.share_of_rate({**product, "shape": {"M": 4096}}, rates, 4000))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 """Tables and plots from bench/results/**.json: figures in documents are never typed by hand (design 7).
 
   report.py                   writes docs/results.md and docs/results/*.svg, and fills the tables between the lines
-                              <!-- results:DEVICE --> and <!-- /results --> of README.md and docs/*.md
+                              <!-- results:DEVICE --> and <!-- /results --> of README.md and docs/*.md, and between
+                              <!-- results:DEVICE:OP --> and <!-- /results --> of the ops' pages
   report.py --check           writes nothing; fails where a document does not say what the JSON says
   report.py import RESULTS    bench/results/<gpu>/<op>.json of a GPU run: RESULTS/bench.json (octavo_gpu_bench) and
-                              RESULTS/peers.json (bench/peers) of the same session
+                              RESULTS/peers.json (bench/peers) of the same session, and RESULTS/gemm*.json likewise
 """
 import argparse
 import datetime
@@ -18,7 +19,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKED = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- /results -->)", re.S)
+MARKED = re.compile(r"(<!-- results:(\w+)(?::(\w+))? -->\n).*?(<!-- /results -->)", re.S)
 DEPENDENT = "graph of 100 dependent nodes"
 
 
@@ -33,10 +34,13 @@ def copy_rates(rows: list[dict]) -> list[tuple[int, float]]:
     return [(r["bytes"], r["gbs"]) for r in rows if r["op"] == "copy"]
 
 
-def of_copy(row: dict, rates: list[tuple[int, float]]) -> float | None:
-    """Share of the copy rate at the size nearest to the row's; none where calls depend on each other."""
+def share_of_rate(row: dict, rates: list[tuple[int, float]], read_gbs: float) -> float | None:
+    """Share of the copy rate at the size nearest to the row's; none where calls depend on each other. A matrix product's is
+    of the read rate, where few tokens make reading the weights its limit."""
     if row.get("regime") == DEPENDENT or not rates or not row.get("bytes"):
         return None
+    if "tflops" in row:
+        return row["gbs"] / read_gbs if row.get("shape", {}).get("M", 1 << 30) <= 128 else None
     return row["gbs"] / min(rates, key=lambda rate: abs(math.log(rate[0] / row["bytes"])))[1]
 
 
@@ -51,7 +55,7 @@ def in_seeds_tables(row: dict) -> bool:
     return "/seeds" in row["case"] or (row["op"] == "adamw" and row["case"] in ("1000000", "10000000", "50000000"))
 
 
-def import_results(results: Path) -> int:
+def import_results(results: Path, commit: str) -> int:
     bench = json.loads((results / "bench.json").read_text())
     peers = json.loads((results / "peers.json").read_text()) if (results / "peers.json").exists() else {"rows": []}
     if peers["rows"] and peers["gpu"] != bench["gpu"]:
@@ -61,7 +65,9 @@ def import_results(results: Path) -> int:
     folder = ROOT / "bench/results" / bench["gpu"].removeprefix("NVIDIA ").split()[0].lower()
     folder.mkdir(parents=True, exist_ok=True)
     every = bench["rows"] + peers["rows"]
-    tables = {op: [r for r in every if r["op"] == op] for op in sorted({r["op"] for r in bench["rows"]} - {"copy"})}
+    for path in sorted(results.glob("gemm*.json")):
+        every += json.loads(path.read_text())["rows"]
+    tables = {op: [r for r in every if r["op"] == op] for op in sorted({r["op"] for r in every} - {"copy"})}
     tables["seeds"] = [{**r, "case": f"{r['op']} {r['case'].removesuffix('/seeds')}"} for r in every if in_seeds_tables(r)]
     for op, results_of_op in tables.items():
         rows, seen = [], set()
@@ -71,14 +77,14 @@ def import_results(results: Path) -> int:
                 continue
             seen.add(name)
             row = {k: v for k, v in r.items() if k not in ("op", "of_copy")}
-            share = of_copy(r, rates)
+            share = share_of_rate(r, rates, bench["ceilings"]["read_gbs"])
             rows.append(rounded({**row, **({"pct_ceiling": 100 * share} if share is not None else {})}))
         if not rows:
             continue
         source = f"src/ops/{op}" if (ROOT / "src/ops" / op).is_dir() else "src/ops"
         file = {"schema": 1, "op": op, "gpu": bench["gpu"], "driver": bench["driver"], "cuda": bench["cuda"],
-                **({"torch": peers["torch"]} if "torch" in peers else {}), "commit": git("rev-parse", "--short=12", "HEAD"),
-                "source_hash": git("rev-parse", "--short=12", f"HEAD:{source}"),
+                **({"torch": peers["torch"]} if "torch" in peers else {}), "commit": git("rev-parse", "--short=12", commit),
+                "source_hash": git("rev-parse", "--short=12", f"{commit}:{source}"),
                 "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
                 "ceilings": rounded(bench["ceilings"]), "rows": rows,
                 "skipped": [text for text in peers.get("skipped", []) if text.startswith(op + " ")]}
@@ -114,16 +120,17 @@ def number(x: float | None, unit: str = "") -> str:
 
 
 def table(result: dict) -> str:
-    with_tokens = any("tokens_per_s" in r for r in result["rows"])
     with_peers = any(peer for _, peer in pairs(result))
-    with_ops = any(r.get("gops") for r in result["rows"])
-    head = ["case", "variant", "time", "tokens/s" if with_tokens else "GOP/s" if with_ops else "GB/s", "of the rate"]
+    unit, key = next(((u, k) for u, k in (("tokens/s", "tokens_per_s"), ("GOP/s", "gops"), ("TFLOP/s", "tflops"))
+                      if any(r.get(k) for r in result["rows"])), ("GB/s", "gbs"))
+    regimes = {r.get("regime") for r in result["rows"]} & {"burst", "sustained"}
+    head = ["case", "variant", "time", unit, "of the rate"]
     head += ["fastest peer", "its time", "octavo is"] if with_peers else []
     lines = ["| " + " | ".join(head) + " |", "|---|---" + "|---:" * 3 + ("|---|---:|---:" if with_peers else "") + "|"]
     for row, peer in pairs(result):
-        name = row["case"] + (" (each of 100)" if row.get("regime") == DEPENDENT and "dependent" not in row["case"] else "")
+        name = row["case"] + (f", {row['regime']}" if row.get("regime") in regimes else "") + (" (each of 100)" if row.get("regime") == DEPENDENT and "dependent" not in row["case"] else "")
         cells = [name, row.get("variant", ""), shown_time(time_of(row)),
-                 number(row.get("tokens_per_s" if with_tokens else "gops" if with_ops else "gbs")), number(row.get("pct_ceiling"), " %")]
+                 number(row.get(key)), number(row.get("pct_ceiling"), " %")]
         if with_peers:
             cells += [peer["impl"], shown_time(time_of(peer)), f"{time_of(peer) / time_of(row):.2f}x"] if peer else ["", "", ""]
         lines.append("| " + " | ".join(cells) + " |")
@@ -215,9 +222,15 @@ def documents(root: Path) -> dict[Path, str]:
                 page.append("Peers left out: " + "; ".join(s.replace("|", "/") for s in result["skipped"]) + "\n")
     if by_device:
         wanted[root / "docs/results.md"] = "\n".join(page)
-    for path in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+    def filling(device: str, op: str | None) -> str:
+        results = [r for r in by_device.get(device, []) if op in (None, r["op"])]
+        if not results:
+            return "Not measured yet.\n"
+        return summary(results) if op is None else source_line(results[0]) + "\n\n" + table(results[0])
+
+    for path in [root / "README.md", *sorted((root / "docs").glob("*.md")), *sorted((root / "src/ops").glob("*/*.md"))]:
         text = path.read_text() if path.exists() else ""
-        filled = MARKED.sub(lambda m: m[1] + (summary(by_device[m[2]]) if m[2] in by_device else "Not measured yet.\n") + m[3], text)
+        filled = MARKED.sub(lambda m: m[1] + filling(m[2], m[3]) + m[4], text)
         if filled != text and path not in wanted:
             wanted[path] = filled
     return wanted
@@ -228,11 +241,13 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--root", type=Path, default=ROOT)
     commands = parser.add_subparsers(dest="command")
-    commands.add_parser("import").add_argument("results", type=Path)
+    importing = commands.add_parser("import")
+    importing.add_argument("results", type=Path)
+    importing.add_argument("--commit", default="HEAD", help="the one that was measured")
     options = parser.parse_args()
     try:
         if options.command == "import":
-            return import_results(options.results)
+            return import_results(options.results, options.commit)
         stale = [(path, text) for path, text in documents(options.root).items() if not path.exists() or path.read_text() != text]
     except (OSError, ValueError, KeyError) as e:
         print(f"report: {type(e).__name__}: {e}", file=sys.stderr)
