@@ -92,7 +92,8 @@ class NormParameter {
       unpack(kept_[i], value);
     } else if constexpr (kPlace == Parameter::staged) {
       RawOctet<T> raw{};
-      if (data_ && columns_.has(i))  // beyond the width nothing was staged; zeros keep such values out of the maximum
+      if (data_ &&
+          columns_.has(i))  // beyond the width nothing was staged; zeros keep such values out of the maximum
 #pragma unroll
         for (int w = 0; w < kWords; ++w) raw.part[w] = *at(i, w);
       unpack(raw, value);

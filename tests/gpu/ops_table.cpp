@@ -138,14 +138,10 @@ std::vector<OpCase> adamw_on_gpu() {
 
 const std::vector<OpEntry>& all_ops() {
   static const std::vector<OpEntry> ops{
-      {"adamw", adamw_on_gpu},
-      {"bias_gelu", bias_gelu_on_gpu},
-      {"layer_norm", layer_norm_on_gpu},
-      {"embedding", embedding_cases},
-      {"gemm_w8a8", gemm_w8a8_on_gpu},
-      {"quantize_rows", quantize_rows_on_gpu},
-      {"rms_norm", rms_norm_on_gpu},
-      {"rope", rope_cases},
+      {"adamw", adamw_on_gpu},           {"bias_gelu", bias_gelu_on_gpu},
+      {"layer_norm", layer_norm_on_gpu}, {"embedding", embedding_cases},
+      {"gemm_w8a8", gemm_w8a8_on_gpu},   {"quantize_rows", quantize_rows_on_gpu},
+      {"rms_norm", rms_norm_on_gpu},     {"rope", rope_cases},
       {"silu_mul", silu_mul_on_gpu},
   };
   return ops;
