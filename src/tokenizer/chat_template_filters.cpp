@@ -225,7 +225,8 @@ Value wordcount_filter(const Value& v, CallArguments& a) {
   no_arguments("wordcount", a);
   int64_t words = 0;
   bool inside = false;
-  for (const std::string_view c : characters(to_text(v))) {
+  const std::string text = to_text(v);
+  for (const std::string_view c : characters(text)) {
     const bool word = c == "_" || passes(c, TextTest::alnum);
     words += word && !inside;
     inside = word;
