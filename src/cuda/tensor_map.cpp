@@ -58,4 +58,40 @@ CUtensorMap tensor_map_of(const ByteMatrix& m, int box_rows) {
   return map;
 }
 
+bool tensor_map_takes(const BoxedTensor& t) {
+  if (reinterpret_cast<uintptr_t>(t.data) % kAlignment != 0) return false;
+  for (int i = 0; i < t.dims; ++i) {
+    if (t.size[i] < 1 || t.size[i] > kMostRows) return false;
+    if (i > 0 &&
+        (t.stride_bytes[i] <= 0 || t.stride_bytes[i] >= kMostPitch || t.stride_bytes[i] % kAlignment != 0))
+      return false;
+  }
+  return true;
+}
+
+CUtensorMap tensor_map_of(const BoxedTensor& t) {
+  if (!tensor_map_takes(t))
+    throw Error(
+        ErrorKind::usage,
+        fmt::format("no tensor map for {} dimensions at {}: base and strides must be multiples of {} bytes",
+                    t.dims, t.data, kAlignment));
+  static const Encode encode = find_encode();
+  CUtensorMap map{};
+  cuuint64_t sizes[5], strides[4];
+  cuuint32_t box[5], steps[5];
+  for (int i = 0; i < t.dims; ++i) {
+    sizes[i] = static_cast<cuuint64_t>(t.size[i]), box[i] = static_cast<cuuint32_t>(t.box[i]), steps[i] = 1;
+    if (i > 0) strides[i - 1] = static_cast<cuuint64_t>(t.stride_bytes[i]);
+  }
+  const CUresult status =
+      encode(&map, t.element_bytes == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_UINT16,
+             static_cast<cuuint32_t>(t.dims), const_cast<void*>(t.data), sizes, strides, box, steps,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (status != CUDA_SUCCESS)
+    throw Error(ErrorKind::runtime, fmt::format("cuTensorMapEncodeTiled: error {} for {} dimensions",
+                                                static_cast<int>(status), t.dims));
+  return map;
+}
+
 }  // namespace octavo::cuda

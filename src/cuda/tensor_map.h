@@ -20,4 +20,17 @@ bool tensor_map_takes(const ByteMatrix& matrix);
 // without a driver that makes tensor maps.
 CUtensorMap tensor_map_of(const ByteMatrix& matrix, int box_rows);
 
+// A tensor of up to five dimensions, the contiguous one first, and the box that one load takes. The box's first dimension
+// is at most 128 bytes; it arrives as rows of that, in the 128-byte swizzle.
+struct BoxedTensor {
+  const void* data;
+  int element_bytes;        // 1 or 2
+  int dims;                 // 2 to 5
+  int64_t size[5];          // elements
+  int64_t stride_bytes[5];  // of dimension i; [0] is not read
+  int box[5];
+};
+bool tensor_map_takes(const BoxedTensor& tensor);
+CUtensorMap tensor_map_of(const BoxedTensor& tensor);
+
 }  // namespace octavo::cuda

@@ -1,4 +1,4 @@
-// cp.async.bulk.tensor (sm_90): boxes of a 2-D tensor by the copy engine (TMA), reported to an mbarrier. The host describes
+// cp.async.bulk.tensor (sm_90): boxes of a tensor by the copy engine (TMA), reported to an mbarrier. The host describes
 // the tensor in a CUtensorMap, which reaches the kernel as a __grid_constant__ parameter. Elements outside it read as 0.
 #pragma once
 #include <cuda.h>
@@ -23,6 +23,28 @@ __device__ __forceinline__ void load_box(void* to_shared, const CUtensorMap* map
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], "
       "[%4];" ::"r"(shared_address(to_shared)),
       "l"(map), "r"(column), "r"(row), "r"(shared_address(barrier))
+      : "memory");
+#endif
+}
+
+// The same of a tensor of 3 or 5 dimensions, the contiguous one first.
+__device__ __forceinline__ void load_box(void* to_shared, const CUtensorMap* map, int3 at,
+                                         uint64_t* barrier) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "
+      "[%5];" ::"r"(shared_address(to_shared)),
+      "l"(map), "r"(at.x), "r"(at.y), "r"(at.z), "r"(shared_address(barrier))
+      : "memory");
+#endif
+}
+__device__ __forceinline__ void load_box(void* to_shared, const CUtensorMap* map, int c0, int c1, int c2,
+                                         int c3, int c4, uint64_t* barrier) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, "
+      "%5, %6}], [%7];" ::"r"(shared_address(to_shared)),
+      "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4), "r"(shared_address(barrier))
       : "memory");
 #endif
 }

@@ -20,4 +20,11 @@ OCTAVO_HD constexpr uint64_t advance(uint64_t descriptor, int bytes) {
   return descriptor + static_cast<uint64_t>(bytes / 16);
 }
 
+// The same bytes read the other way (16-bit elements): row r of 128 bytes is k = r, the 64 elements in it are n. Columns
+// 64 and up of n lie `columns_64_bytes` further; advance() by 2,048 is the next 16 k.
+OCTAVO_HD constexpr uint64_t row_descriptor(uint32_t shared_bytes, uint32_t columns_64_bytes) {
+  constexpr uint64_t kLayout = (uint64_t{1} << 62) | (uint64_t{1024 / 16} << 32);
+  return kLayout | (uint64_t{columns_64_bytes / 16} << 16) | ((shared_bytes & 0x3ffff) >> 4);
+}
+
 }  // namespace octavo::cuda::ptx
