@@ -1,5 +1,6 @@
 #include "gpu/ops_table.h"
 
+#include "gpu/gemm_w8a16_on_gpu.h"
 #include "gpu/gemm_w8a8_on_gpu.h"
 #include "ops/adamw/adamw_cases.h"
 #include "ops/bias_gelu/bias_gelu_cases.h"
@@ -138,10 +139,15 @@ std::vector<OpCase> adamw_on_gpu() {
 
 const std::vector<OpEntry>& all_ops() {
   static const std::vector<OpEntry> ops{
-      {"adamw", adamw_on_gpu},           {"bias_gelu", bias_gelu_on_gpu},
-      {"layer_norm", layer_norm_on_gpu}, {"embedding", embedding_cases},
-      {"gemm_w8a8", gemm_w8a8_on_gpu},   {"quantize_rows", quantize_rows_on_gpu},
-      {"rms_norm", rms_norm_on_gpu},     {"rope", rope_cases},
+      {"adamw", adamw_on_gpu},
+      {"bias_gelu", bias_gelu_on_gpu},
+      {"layer_norm", layer_norm_on_gpu},
+      {"embedding", embedding_cases},
+      {"gemm_w8a16", gemm_w8a16_on_gpu},
+      {"gemm_w8a8", gemm_w8a8_on_gpu},
+      {"quantize_rows", quantize_rows_on_gpu},
+      {"rms_norm", rms_norm_on_gpu},
+      {"rope", rope_cases},
       {"silu_mul", silu_mul_on_gpu},
   };
   return ops;

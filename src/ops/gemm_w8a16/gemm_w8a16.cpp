@@ -7,6 +7,9 @@
 #include "core/thread_pool.h"
 #include "ops/gemm_w8a16/gemm_w8a16_ref.h"
 #include "ops/gemm_w8a16/gemm_w8a16_simd.h"
+#if defined(OCTAVO_CUDA)
+#include "ops/gemm_w8a16/gemm_w8a16_cuda.h"
+#endif
 
 namespace octavo {
 namespace {
@@ -60,8 +63,17 @@ bool is_f32(const GemmW8A16Args& a, const DeviceFacts&) {
 #endif
 
 constexpr auto kVariants = std::to_array<Variant<GemmW8A16Args>>({
+#if defined(OCTAVO_CUDA)
+  {"cuda_few",
+   Backend::cuda,
+   Isa::reference,
+   gemm_w8a16_fits_few,
+   "sm_80 or newer, at most 8 rows of x, x f16 or bf16 with rows on 16 bytes",
+   gemm_w8a16_few},
+      {"cuda_any", Backend::cuda, Isa::reference, nullptr, "always", gemm_w8a16_any},
+#endif
 #if defined(__x86_64__)
-  {"avx512", Backend::cpu, Isa::avx512, is_f32, "x and y are f32", run_simd<avx512::gemm_w8a16_columns>},
+      {"avx512", Backend::cpu, Isa::avx512, is_f32, "x and y are f32", run_simd<avx512::gemm_w8a16_columns>},
       {"avx2", Backend::cpu, Isa::avx2, is_f32, "x and y are f32", run_simd<avx2::gemm_w8a16_columns>},
 #endif
       {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},

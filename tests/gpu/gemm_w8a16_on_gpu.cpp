@@ -1,0 +1,124 @@
+#include "gpu/gemm_w8a16_on_gpu.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/dispatch.h"
+#include "ops/gemm_w8a16/gemm_w8a16_cases.h"
+#include "ops/gemm_w8a16/gemm_w8a16_cuda.h"
+
+namespace octavo::gpu {
+namespace {
+
+using harness::OpCase;
+
+struct Size {
+  int64_t m, n, k;
+};
+
+GemmW8A16Args args_of(const OpCase& c, harness::CaseTensors t) {
+  const auto at = [&](const char* name) {
+    for (size_t i = 0; i < c.args.size(); ++i)
+      if (c.args[i].name == name) return t[i];
+    return Tensor();
+  };
+  return {.x = at("x"), .w = at("w"), .w_scale = at("w_scale"), .bias = at("bias"), .y = at("y")};
+}
+
+// Rows of x, w and y on 16 bytes.
+int64_t pitch_for(int64_t n, int64_t k) { return (std::max(n, k) + 127) / 128 * 128; }
+
+// The case on the kernel for few tokens with this plan, where it takes the call.
+OpCase with_plan(OpCase c, const FewPlan& plan) {
+  constexpr const char* kSources[] = {"tma", "async", "bytes"};
+  c.name +=
+      fmt::format("/few_{}/split{}/slots{}/per_core{}/ahead{}{}", kSources[static_cast<int>(plan.source)],
+                  plan.split, plan.slots, plan.per_core, plan.ahead, plan.early ? "/early" : "");
+  c.call = [c, plan](const Context& ctx, harness::CaseTensors t) {
+    const GemmW8A16Args a = args_of(c, t);
+    const bool fits = gemm_w8a16_fits_few(a, *ctx.facts) &&
+                      (plan.source != FewSource::tma || ctx.facts->compute_capability == 90) &&
+                      few_shared_bytes(plan, a.x.dim(0), a.x.dim(1)) <= ctx.facts->shared_bytes_per_block;
+    if (fits)
+      gemm_w8a16_few_with_plan(ctx, a, plan);
+    else
+      gemm_w8a16(ctx, a);
+  };
+  return c;
+}
+
+OpCase anyhow(OpCase c) {
+  c.name += "/any";
+  c.call = [c](const Context& ctx, harness::CaseTensors t) { gemm_w8a16_any(ctx, args_of(c, t)); };
+  return c;
+}
+
+void add_every_m(std::vector<OpCase>& cases) {
+  constexpr std::pair<int64_t, int64_t> kFeatures[] = {{208, 1},   {200, 64},   {216, 129},  {233, 200},
+                                                       {300, 513}, {264, 1040}, {209, 2056}, {224, 4096}};
+  for (int64_t m = 1; m <= 17; ++m)
+    for (const auto& [n, k] : kFeatures)
+      for (const DType x : {DType::f16, DType::bf16}) {
+        const GemmW8A16Shape s{.m = m, .n = n, .k = k, .x = x, .y = x, .bias = m % 2 == 0};
+        GemmW8A16Shape pitched = s, to_f32 = s, off = s;
+        pitched.pitch = to_f32.pitch = pitch_for(n, k), to_f32.y = DType::f32, off.misalign = 1 + m % 7;
+        cases.push_back(gemm_w8a16_case(s, "rows without a pitch"));
+        cases.push_back(gemm_w8a16_case(pitched, "rows on 16 bytes"));
+        cases.push_back(gemm_w8a16_case(to_f32, "sums as they are"));
+        cases.push_back(gemm_w8a16_case(off, "starts off every vector boundary"));
+        if (m % 8 == 1) cases.push_back(anyhow(cases.back()));
+      }
+  for (int64_t m = 1; m <= 8; ++m)
+    for (const int64_t k : {1000, 1037})
+      for (const DType x : {DType::f16, DType::bf16}) {
+        const GemmW8A16Shape s{
+            .m = m, .n = 129, .k = k, .x = x, .y = x, .hard = true, .pitch = pitch_for(129, k)};
+        cases.push_back(gemm_w8a16_case(s, "rows of NaN, Inf, zeros or denormals, few of them"));
+      }
+}
+
+void add_plans(std::vector<OpCase>& cases) {
+  std::vector<FewPlan> plans;
+  for (const int split : {1, 2, 4, 8})
+    for (const int slots : {2, 5}) {
+      plans.push_back({.source = FewSource::tma, .split = split, .slots = slots});
+      plans.push_back({.source = FewSource::tma, .split = split, .slots = slots, .per_core = 2, .ahead = 5});
+    }
+  plans.push_back({.source = FewSource::tma, .split = 2, .slots = 4, .release = 3, .early = true});
+  plans.push_back({.source = FewSource::tma, .slots = kMostSlots});
+  plans.push_back({.source = FewSource::async, .slots = kAsyncSlots});
+  plans.push_back({.source = FewSource::bytes, .slots = kAsyncSlots});
+  for (const FewPlan& plan : plans)
+    for (const DType x : {DType::f16, DType::bf16}) {
+      for (const Size& s :
+           {Size{1, 250, 1}, Size{1, 300, 4096}, Size{5, 129, 1100}, Size{8, 257, 2061}, Size{3, 90, 130}})
+        cases.push_back(with_plan(gemm_w8a16_case({.m = s.m,
+                                                   .n = s.n,
+                                                   .k = s.k,
+                                                   .x = x,
+                                                   .y = x,
+                                                   .bias = s.m == 5,
+                                                   .pitch = pitch_for(s.n, s.k)},
+                                                  "every plan"),
+                                  plan));
+      cases.push_back(with_plan(
+          gemm_w8a16_case({.m = 2, .n = 9001, .k = 300, .x = x, .y = x, .pitch = pitch_for(9001, 300)},
+                          "many tiles a block"),
+          plan));
+    }
+  for (const DType x : {DType::f16, DType::bf16})
+    cases.push_back(gemm_w8a16_case({.m = 8, .n = 40, .k = 14336, .x = x, .y = x, .pitch = 14336},
+                                    "activations that only a cluster holds"));
+}
+
+}  // namespace
+
+std::vector<OpCase> gemm_w8a16_on_gpu() {
+  auto cases = gemm_w8a16_cases();
+  add_every_m(cases);
+  add_plans(cases);
+  return cases;
+}
+
+}  // namespace octavo::gpu
