@@ -404,6 +404,8 @@ template <class Args>
 bool norm_fits_registers(Norm norm, const Args& a, const DeviceFacts& facts) {
   const NormSplit split = split_norm(norm, a.x.dim(1), a.x.dtype(), static_cast<bool>(a.residual),
                                      static_cast<bool>(a.y_codes), facts);
+  // Layer norms of 16 bits that take more than a block stream (row_norm_stream.cuh).
+  if (norm == Norm::layer && split.cluster > 1 && a.x.dtype() != DType::f32) return false;
   return split.threads > 0 && split.staged_bytes + kStaticSharedBytes <= facts.shared_bytes_per_block &&
          octets_aligned(a.x) && octets_aligned(a.residual) && octets_aligned(a.u) && octets_aligned(a.y) &&
          octets_aligned(a.y_codes) && a.weight.dtype() == a.x.dtype() &&
@@ -441,12 +443,14 @@ void launch_norm_in_registers(const Context& ctx, const char* name, const NormRo
   if (rows.rows == 0) return;
   const NormSplit split = split_norm(kNorm, rows.width, DTypeOf<T>::value, rows.residual != nullptr,
                                      rows.codes != nullptr, *ctx.facts);
-  if (split.cluster > 1)
-    launch_norm_of_span<kNorm, RowSpan::cluster>(ctx, name, split, rows);
-  else if (split.threads > 32)
+  if (split.cluster > 1) {
+    if constexpr (kNorm == Norm::rms || sizeof(T) == 4)
+      launch_norm_of_span<kNorm, RowSpan::cluster>(ctx, name, split, rows);
+  } else if (split.threads > 32) {
     launch_norm_of_span<kNorm, RowSpan::block>(ctx, name, split, rows);
-  else
+  } else {
     launch_norm_of_span<kNorm, RowSpan::lanes>(ctx, name, split, rows);
+  }
 }
 
 template <Norm kNorm, class T>

@@ -68,10 +68,8 @@ __device__ __forceinline__ RowStatistics over_block(const RowStatistics& s, Stat
   return over_parts<kSecond>(scratch.warp, static_cast<int>(blockDim.x) / 32);
 }
 
-// `use`: how often this scratch has been used before.
-template <Second kSecond>
-__device__ __forceinline__ RowStatistics over_cluster(const RowStatistics& block, StatisticsScratch& scratch,
-                                                      int use = 0) {
+// A block's part to every block of the cluster, and all of them added up. `use`: how often this scratch has been used before.
+__device__ __forceinline__ void send_to_peers(const RowStatistics& block, StatisticsScratch& scratch) {
   const uint32_t blocks = ptx::cluster_size();
   float2& place = scratch.block[ptx::cluster_rank()];
   if (threadIdx.x < blocks) {
@@ -81,8 +79,17 @@ __device__ __forceinline__ RowStatistics over_cluster(const RowStatistics& block
                        to_bits(block.second));
   }
   if (threadIdx.x == 0) ptx::mbarrier_arrive_expect(&scratch.arrived, blocks * sizeof(float2));
+}
+template <Second kSecond>
+__device__ __forceinline__ RowStatistics from_peers(StatisticsScratch& scratch, int use = 0) {
   ptx::mbarrier_wait(&scratch.arrived, static_cast<uint32_t>(use) & 1);
-  return over_parts<kSecond>(scratch.block, static_cast<int>(blocks));
+  return over_parts<kSecond>(scratch.block, static_cast<int>(ptx::cluster_size()));
+}
+template <Second kSecond>
+__device__ __forceinline__ RowStatistics over_cluster(const RowStatistics& block,
+                                                      StatisticsScratch& scratch) {
+  send_to_peers(block, scratch);
+  return from_peers<kSecond>(scratch);
 }
 
 // The statistics of the row in every thread of it. Every thread of the block calls it, once a scratch and kernel.

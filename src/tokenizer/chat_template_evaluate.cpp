@@ -245,7 +245,7 @@ Value Interpreter::filter(const Expr& e, const ScopePtr& scope, const Value* hea
   CallArguments values = arguments(e.arguments, scope);
   line_ = e.line;
   const Filter found = find_filter(e.text);
-  if (!found) fail(fmt::format("there is no filter {}", quoted(e.text)));
+  if (!found) fail(fmt::format("there is no filter {}", repr_of(e.text)));
   return found(subject, values);
 }
 
@@ -254,7 +254,7 @@ Value Interpreter::test(const Expr& e, const ScopePtr& scope) {
   CallArguments values = arguments(e.arguments, scope);
   line_ = e.line;
   const Test found = find_test(e.text);
-  if (!found) fail(fmt::format("there is no test {}", quoted(e.text)));
+  if (!found) fail(fmt::format("there is no test {}", repr_of(e.text)));
   return found(subject, values);
 }
 

@@ -378,7 +378,7 @@ void ExpressionParser::refuse_unless_optional(const char* what, const std::strin
   const bool known =
       std::find(std::begin(kKnownToJinja), std::end(kKnownToJinja), name) != std::end(kKnownToJinja);
   if (known || optional_ == 0)
-    fail_at(name_, line, fmt::format("the {} {} is not supported", what, quoted(name)));
+    fail_at(name_, line, fmt::format("the {} {} is not supported", what, repr_of(name)));
 }
 
 ExprPtr ExpressionParser::filters(ExprPtr subject, bool inline_start) {

@@ -27,13 +27,13 @@ Bound::Bound(std::string_view function, CallArguments& arguments,
   for (const auto& [name, value] : arguments.named) {
     const auto found = std::find(names_.begin(), names_.end(), name);
     if (found == names_.end())
-      fail(fmt::format("{}() got an unexpected keyword argument {}", function, quoted(name)));
+      fail(fmt::format("{}() got an unexpected keyword argument {}", function, repr_of(name)));
     auto& place = values_[static_cast<size_t>(found - names_.begin())];
-    if (place) fail(fmt::format("{}() got multiple values for argument {}", function, quoted(name)));
+    if (place) fail(fmt::format("{}() got multiple values for argument {}", function, repr_of(name)));
     place = value;
   }
   for (size_t i = 0; i < required; ++i)
-    if (!values_[i]) fail(fmt::format("{}() is missing the argument {}", function, quoted(names_[i])));
+    if (!values_[i]) fail(fmt::format("{}() is missing the argument {}", function, repr_of(names_[i])));
 }
 
 int64_t Bound::whole(size_t i, int64_t fallback) const {
@@ -256,7 +256,7 @@ Value attr_filter(const Value& v, CallArguments& a) {
   const bool has =
       v.is(Kind::object) ? v.as_object()->attribute(name).has_value() : method(v, name).has_value();
   if (has || v.is(Kind::undefined)) return attribute(v, name);
-  return Value::undefined(fmt::format("'{} object' has no attribute {}", v.type_name(), quoted(name)));
+  return Value::undefined(fmt::format("'{} object' has no attribute {}", v.type_name(), repr_of(name)));
 }
 
 Value filesizeformat_filter(const Value& v, CallArguments& a) {

@@ -64,7 +64,7 @@ Spec parse_spec(std::string_view s) {
     spec.precision = read_number(s, kMostPrecise);
   }
   spec.type = take("sdbcoxXeEfFgGn%");
-  if (!s.empty()) fail(fmt::format("Invalid format specifier {}", quoted(whole)));
+  if (!s.empty()) fail(fmt::format("Invalid format specifier {}", repr_of(whole)));
   return spec;
 }
 
@@ -183,7 +183,7 @@ class PercentFormatter {
     if (end == rest_.npos) fail("incomplete format key");
     if (!arguments_.is(Kind::dict)) fail("format requires a mapping");
     const Value* found = arguments_.as_dict().find(rest_.substr(1, end - 1));
-    if (!found) fail(fmt::format("the format's key {} is missing", quoted(rest_.substr(1, end - 1))));
+    if (!found) fail(fmt::format("the format's key {} is missing", repr_of(rest_.substr(1, end - 1))));
     rest_.remove_prefix(end + 1);
     return *found;
   }
@@ -250,7 +250,7 @@ class PercentFormatter {
         spec.type = type;
         return padded(sign_of(std::signbit(v.number()), spec), float_digits(std::fabs(v.number()), spec),
                       spec, '>');
-      default: fail(fmt::format("unsupported format character {}", quoted(std::string(1, type))));
+      default: fail(fmt::format("unsupported format character {}", repr_of(std::string(1, type))));
     }
   }
   static std::string text(const std::string& s, Spec spec) {
@@ -315,7 +315,7 @@ class BraceFormatter {
     if (s.starts_with('!')) {
       if (s.size() < 2) fail("end of string while looking for conversion specifier");
       if (s[1] != 's' && s[1] != 'r')
-        fail(fmt::format("Unknown conversion specifier {}", quoted(s.substr(1, 1))));
+        fail(fmt::format("Unknown conversion specifier {}", repr_of(s.substr(1, 1))));
       v = Value::text(s[1] == 's' ? to_text(v) : repr(v));
       s.remove_prefix(2);
       if (!s.empty() && s[0] != ':') fail("expected ':' after conversion specifier");
@@ -349,7 +349,7 @@ class BraceFormatter {
     }
     for (const auto& [known, v] : arguments_.named)
       if (known == name) return v;
-    fail(fmt::format("the format's name {} is missing", quoted(name)));
+    fail(fmt::format("the format's name {} is missing", repr_of(name)));
   }
 
   const CallArguments& arguments_;

@@ -330,7 +330,7 @@ class Lexer {
       return advance(op.size());
     }
     const auto c = tokenizer::decode_utf8(source_.data() + at_);
-    fail(fmt::format("unexpected character {}", quoted(source_.substr(at_, static_cast<size_t>(c.bytes)))));
+    fail(fmt::format("unexpected character {}", repr_of(source_.substr(at_, static_cast<size_t>(c.bytes)))));
   }
 
   std::string source_;

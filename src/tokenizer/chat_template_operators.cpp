@@ -103,13 +103,13 @@ bool can_repeat(const Value& v) { return v.is(Kind::text) || is_list_or_tuple(v)
 
 std::string missing_message(const Value& v, const Value& key) {
   const std::string what = v.is(Kind::none) ? "None" : v.type_name() + " object";
-  return key.is(Kind::text) ? fmt::format("'{}' has no attribute {}", what, quoted(key.utf8()))
+  return key.is(Kind::text) ? fmt::format("'{}' has no attribute {}", what, repr_of(key.utf8()))
                             : fmt::format("{} has no element {}", what, repr(key));
 }
 
 Value unsafe(const Value& v, const std::string& name) {
   return Value::undefined(
-      fmt::format("access to attribute {} of '{}' object is unsafe", quoted(name), v.type_name()));
+      fmt::format("access to attribute {} of '{}' object is unsafe", repr_of(name), v.type_name()));
 }
 
 // What Python's getattr finds, as far as the sandbox lets it through.

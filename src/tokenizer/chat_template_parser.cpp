@@ -97,9 +97,9 @@ class Parser : public ExpressionParser {
     for (const std::string_view unsupported : {"block", "extends", "include", "import", "from", "autoescape"})
       if (tag == unsupported) fail(fmt::format("the tag {} is not supported in chat templates", tag));
     if (!ends.empty())
-      fail(fmt::format("unknown tag {}; {} is expected to close a block", quoted(tag),
+      fail(fmt::format("unknown tag {}; {} is expected to close a block", repr_of(tag),
                        fmt::join(ends, " or ")));
-    fail(fmt::format("unknown tag {}", quoted(tag)));
+    fail(fmt::format("unknown tag {}", repr_of(tag)));
   }
 
   Statement if_statement() {

@@ -60,7 +60,7 @@ Value map_filter(const Value& v, CallArguments& a) {
   CallArguments rest{{a.positional.begin() + 1, a.positional.end()}, a.named};
   return lazily(v, a, [name, rest](const Value& element, Value& out) {
     const Filter filter = find_filter(name);
-    if (!filter) fail(fmt::format("No filter named {}.", quoted(name)));
+    if (!filter) fail(fmt::format("No filter named {}.", repr_of(name)));
     CallArguments arguments = rest;
     out = filter(element, arguments);
     return true;
@@ -81,7 +81,7 @@ Value selected(const Value& v, CallArguments& a, bool by_attribute, bool wanted)
   return lazily(v, a, [=](const Value& element, Value& out) {
     const Value subject = by_attribute ? item_at_path(element, path) : element;
     const Test test = tests ? find_test(name) : nullptr;
-    if (tests && !test) fail(fmt::format("No test named {}.", quoted(name)));
+    if (tests && !test) fail(fmt::format("No test named {}.", repr_of(name)));
     CallArguments arguments = rest;
     out = element;
     return (test ? test(subject, arguments) : subject.truth()) == wanted;

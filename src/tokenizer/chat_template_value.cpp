@@ -70,7 +70,8 @@ void append_repr(std::string& out, const Value& v) {
     case Kind::integer: return append(out, std::to_string(v.whole()));
     case Kind::number: return append(out, number_text(v.number()));
     case Kind::text:
-      return append(out, v.as_text().markup ? fmt::format("Markup({})", quoted(v.utf8())) : quoted(v.utf8()));
+      return append(out,
+                    v.as_text().markup ? fmt::format("Markup({})", repr_of(v.utf8())) : repr_of(v.utf8()));
     case Kind::list: append(out, "["), append_items(out, v.items()), append(out, "]"); return;
     case Kind::tuple:
       append(out, "("), append_items(out, v.items()), append(out, v.items().size() == 1 ? ",)" : ")");
@@ -289,7 +290,7 @@ std::string number_text(double d) {
   return text.find('.') == std::string::npos ? text + ".0" : text;
 }
 
-std::string quoted(std::string_view utf8) {
+std::string repr_of(std::string_view utf8) {
   const bool single = utf8.find('\'') == utf8.npos || utf8.find('"') != utf8.npos;
   const char quote = single ? '\'' : '"';
   std::string out(1, quote);

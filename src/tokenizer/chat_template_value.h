@@ -176,8 +176,8 @@ struct Native : Callable {
 
 std::string to_text(const Value& v);  // Python's str(), as {{ }} prints
 std::string repr(const Value& v);
-std::string quoted(std::string_view utf8);  // Python's repr of a string
-std::string number_text(double d);          // the shortest decimal that reads back, as Python's repr
+std::string repr_of(std::string_view utf8);  // Python's repr of a string; not "quoted", which std has too
+std::string number_text(double d);           // the shortest decimal that reads back, as Python's repr
 bool equal(const Value& a, const Value& b);
 // -1, 0, 1; throws for types that Python cannot order, `op` is in the message.
 int order(const Value& a, const Value& b, const char* op);

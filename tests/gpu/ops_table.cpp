@@ -23,6 +23,12 @@ constexpr int64_t kSplitWidths[] = {8,     16,    24,    40,    72,     120,    
                                     8184,  8200,  12288, 16376, 16384,  16392,  20480, 24568, 32768,
                                     32776, 40000, 65536, 65544, 131064, 131072, 131080};
 constexpr const char* kSplitWhy = "a boundary of the split of a row over lanes, warps, blocks or a cluster";
+// Rows for clusters that work through several of them: more than three times as many as run at once.
+struct ManyRows {
+  int64_t rows, width;
+};
+constexpr ManyRows kManyWideRows[] = {{211, 16392}, {211, 32768}, {107, 65544}, {53, 131072}};
+constexpr const char* kManyWhy = "several rows a cluster: slots used again, the last ones partly";
 constexpr DType kFloats[] = {DType::f32, DType::f16, DType::bf16};
 
 std::vector<OpCase> rms_norm_on_gpu() {
@@ -41,6 +47,18 @@ std::vector<OpCase> rms_norm_on_gpu() {
                          .hard = width <= 16384};
           cases.push_back(rms_norm_case(s, kSplitWhy));
         }
+  for (const auto& [rows, width] : kManyWideRows)
+    for (const DType d : {DType::f16, DType::bf16})
+      for (const bool residual : {false, true})
+        for (const bool codes : {false, true})
+          cases.push_back(rms_norm_case({.rows = rows,
+                                         .width = width,
+                                         .dtype = d,
+                                         .weight_dtype = d,
+                                         .residual = residual,
+                                         .y = !codes || residual,
+                                         .codes = codes},
+                                        kManyWhy));
   for (const DType d : {DType::f16, DType::bf16})
     cases.push_back(
         rms_norm_case({.rows = 3, .width = 4096, .dtype = d, .weight_dtype = DType::f32, .codes = true},
@@ -98,6 +116,18 @@ std::vector<OpCase> layer_norm_on_gpu() {
                                            .codes = codes,
                                            .hard = width <= 16384},
                                           kSplitWhy));
+  for (const auto& [rows, width] : kManyWideRows)
+    for (const DType d : {DType::f16, DType::bf16})
+      for (const bool residual : {false, true})
+        for (const bool codes : {false, true})
+          cases.push_back(layer_norm_case({.rows = rows,
+                                           .width = width,
+                                           .dtype = d,
+                                           .weight_dtype = d,
+                                           .residual = residual,
+                                           .y = !codes || residual,
+                                           .codes = codes},
+                                          kManyWhy));
   return cases;
 }
 

@@ -74,12 +74,18 @@ bool all_f32(const LayerNormArgs& a, const DeviceFacts&) {
 
 constexpr auto kVariants = std::to_array<Variant<LayerNormArgs>>({
 #if defined(OCTAVO_CUDA)
-  {"cuda_registers",
+  {"cuda_stream",
    Backend::cuda,
    Isa::reference,
-   layer_norm_fits_registers,
-   "aligned rows of 8n elements and a weight of their dtype; sm_90 up to 131,072, else 16,384 (f32 half)",
-   layer_norm_registers},
+   layer_norm_streams,
+   "sm_90, aligned 16-bit rows of 16,384 to 131,072 elements, parameters of their dtype",
+   layer_norm_stream},
+      {"cuda_registers",
+       Backend::cuda,
+       Isa::reference,
+       layer_norm_fits_registers,
+       "aligned rows of 8n elements and a weight of their dtype; sm_90 up to 131,072, else 16,384 (f32 half)",
+       layer_norm_registers},
       {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", layer_norm_loop},
 #endif
 #if defined(__x86_64__)

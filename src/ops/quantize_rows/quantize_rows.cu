@@ -31,7 +31,7 @@ __device__ __forceinline__ int sum_of(uint2 codes) {
 }
 
 template <class T, RowSpan kSpan, int kBytes>
-__global__ void __launch_bounds__(kMaxRowThreads, kSpan == RowSpan::block ? 2 : 1)
+__global__ void __launch_bounds__(kMaxRowThreads, kSpan == RowSpan::lanes ? 1 : 2)
     quantize_rows_in_registers(const __grid_constant__ QuantizeRows<T> p) {
   __shared__ StatisticsScratch scratch[2];
   const PackedColumns<T, kSpan, kBytes> columns(p.rows, p.width);

@@ -72,12 +72,18 @@ bool all_f32(const RmsNormArgs& a, const DeviceFacts&) {
 
 constexpr auto kVariants = std::to_array<Variant<RmsNormArgs>>({
 #if defined(OCTAVO_CUDA)
-  {"cuda_registers",
+  {"cuda_stream",
    Backend::cuda,
    Isa::reference,
-   rms_norm_fits_registers,
-   "aligned rows of 8n elements and a weight of their dtype; sm_90 up to 131,072, else 16,384 (f32 half)",
-   rms_norm_registers},
+   rms_norm_streams,
+   "sm_90, aligned 16-bit rows of 65,536 to 131,072 elements, parameters of their dtype",
+   rms_norm_stream},
+      {"cuda_registers",
+       Backend::cuda,
+       Isa::reference,
+       rms_norm_fits_registers,
+       "aligned rows of 8n elements and a weight of their dtype; sm_90 up to 131,072, else 16,384 (f32 half)",
+       rms_norm_registers},
       {"cuda_loop", Backend::cuda, Isa::reference, nullptr, "always", rms_norm_loop},
 #endif
 #if defined(__x86_64__)
