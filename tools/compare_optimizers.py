@@ -42,8 +42,11 @@ def train(arguments):
     span = torch.arange(arguments.context + 1, device=arguments.device)
     losses, first_step, begin, events = {kind: [] for kind in pairs}, None, time.time(), {kind: [] for kind in pairs}
     for step in range(arguments.steps):
-        if time.time() - begin > arguments.seconds:
-            break
+        if step % WINDOW == 0 and step:
+            means = {kind: torch.stack(values[-WINDOW:]).mean().item() for kind, values in losses.items()}  # waits for the device
+            print(f"step {step}, {time.time() - begin:.1f} s, " + ", ".join(f"{kind} {mean:.4f}" for kind, mean in means.items()), flush=True)
+            if time.time() - begin > arguments.seconds:
+                break
         done = step / arguments.steps
         rate = arguments.lr * min(1.0, (step + 1) / train_demo.WARMUP, (1 - done) / (1 - train_demo.DECAY_FROM))
         start = torch.randint(0, len(tokens) - arguments.context - 1, (arguments.batch, 1), generator=rows_of).to(arguments.device)

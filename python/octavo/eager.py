@@ -13,14 +13,17 @@ def _arrays_of(x):
     return torch if torch is not None and isinstance(x, torch.Tensor) else __import__("numpy")
 
 
-_EMPTY_LIKE = {}  # type -> function
+class _EmptyLike(dict):
+    """Type of a tensor -> the function that makes one like it; looked up in place of a call."""
+
+    def __missing__(self, kind):
+        torch = sys.modules.get("torch")
+        of_torch = torch is not None and issubclass(kind, torch.Tensor)
+        make = self[kind] = (torch if of_torch else __import__("numpy")).empty_like
+        return make
 
 
-def _like(x):
-    make = _EMPTY_LIKE.get(type(x))
-    if make is None:
-        make = _EMPTY_LIKE[type(x)] = _arrays_of(x).empty_like
-    return make(x)
+_empty_like = _EmptyLike()
 
 
 def _new(x, shape, dtype):
@@ -43,13 +46,13 @@ def _changed(tensors):
 
 
 def rms_norm(x, weight, eps=1e-5):
-    y = _like(x)
+    y = _empty_like[type(x)](x)
     _octavo.rms_norm(x, weight, None, None, y, None, None, eps)
     return y
 
 
 def rms_norm_residual(x, residual, weight, eps=1e-5):
-    y, u = _like(x), _like(x)
+    y, u = _empty_like[type(x)](x), _empty_like[type(x)](x)
     _octavo.rms_norm(x, weight, residual, u, y, None, None, eps)
     return y, u
 
@@ -61,19 +64,19 @@ def rms_norm_int8(x, weight, eps=1e-5):
 
 
 def rms_norm_residual_int8(x, residual, weight, eps=1e-5):
-    (codes, scale), u = _codes(x), _like(x)
+    (codes, scale), u = _codes(x), _empty_like[type(x)](x)
     _octavo.rms_norm(x, weight, residual, u, None, codes, scale, eps)
     return codes, scale, u
 
 
 def layer_norm(x, weight, bias=None, eps=1e-5):
-    y = _like(x)
+    y = _empty_like[type(x)](x)
     _octavo.layer_norm(x, weight, bias, None, None, y, None, None, eps)
     return y
 
 
 def layer_norm_residual(x, residual, weight, bias=None, eps=1e-5):
-    y, u = _like(x), _like(x)
+    y, u = _empty_like[type(x)](x), _empty_like[type(x)](x)
     _octavo.layer_norm(x, weight, bias, residual, u, y, None, None, eps)
     return y, u
 
@@ -85,7 +88,7 @@ def layer_norm_int8(x, weight, bias=None, eps=1e-5):
 
 
 def layer_norm_residual_int8(x, residual, weight, bias=None, eps=1e-5):
-    (codes, scale), u = _codes(x), _like(x)
+    (codes, scale), u = _codes(x), _empty_like[type(x)](x)
     _octavo.layer_norm(x, weight, bias, residual, u, None, codes, scale, eps)
     return codes, scale, u
 
@@ -110,7 +113,7 @@ def _tanh_form(approximate):
 
 
 def bias_gelu(x, bias=None, approximate="none"):
-    out = _like(x)
+    out = _empty_like[type(x)](x)
     _octavo.bias_gelu(x, bias, out, None, None, _tanh_form(approximate))
     return out
 
@@ -136,7 +139,7 @@ def embedding(ids, table, table_scale=None, dtype=None):
 
 
 def rope(x, positions, inv_freq, interleaved=False, attention_factor=1.0):
-    out = _like(x)
+    out = _empty_like[type(x)](x)
     _octavo.rope(x, positions, inv_freq, out, interleaved, attention_factor)
     return out
 

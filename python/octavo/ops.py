@@ -12,29 +12,35 @@ import sys
 from . import eager
 
 _torch = None
-_plain_types = ()
+_TENSORS = ()          # types whose memory is theirs: no subclass that intercepts calls
+_OTHERS = frozenset((type(None), bool, int, float, str))
 
 
 def use_torch(torch):
     """Called by torch_ops once torch.ops.octavo exists."""
-    global _torch, _plain_types
-    _torch, _plain_types = torch, (torch.Tensor, torch.nn.Parameter)
+    global _torch, _TENSORS, _OTHERS, _is_tracing, _modes, _transform, _grad_enabled
+    _is_tracing, _grad_enabled = torch.compiler.is_dynamo_compiling, torch.is_grad_enabled
+    _modes, _transform = torch._C._len_torch_dispatch_stack, torch._C._functorch.peek_interpreter_stack
+    _TENSORS, _OTHERS = frozenset((torch.Tensor, torch.nn.Parameter)), _OTHERS | {torch.dtype}
+    _torch = torch
 
 
-def _through_dispatcher(*tensors):
+def through_dispatcher(*arguments):
+    """Whether torch must see the call: a gradient, torch.compile, a transform, a mode or a subclass needs it."""
     if _torch is None:
         if "torch" not in sys.modules:
             return False  # NumPy
         from . import torch_ops  # noqa: F401
-    if _torch.compiler.is_compiling():
+    if _is_tracing() or _modes() or _transform() is not None:
         return True
-    c = _torch._C
-    if c._len_torch_dispatch_stack() or c._functorch.peek_interpreter_stack() is not None:
-        return True
-    grad = c.is_grad_enabled()
-    for t in tensors:
-        if t is not None and (type(t) not in _plain_types or (grad and t.requires_grad)):
-            return isinstance(t, _torch.Tensor)
+    grad = _grad_enabled()
+    for a in arguments:
+        kind = type(a)
+        if kind in _TENSORS:
+            if grad and a.requires_grad:
+                return True
+        elif kind not in _OTHERS:
+            return isinstance(a, _torch.Tensor)
     return False
 
 
@@ -46,11 +52,11 @@ def rms_norm(x, weight, eps=1e-5, residual=None, *, int8=False):
     with both (codes, scale, u).
     """
     if residual is None:
-        if _through_dispatcher(x, weight):
+        if through_dispatcher(x, weight):
             ops = _torch.ops.octavo
             return ops.rms_norm_int8(x, weight, eps) if int8 else ops.rms_norm(x, weight, eps)
         return eager.rms_norm_int8(x, weight, eps) if int8 else eager.rms_norm(x, weight, eps)
-    ops = _torch.ops.octavo if _through_dispatcher(x, weight, residual) else eager
+    ops = _torch.ops.octavo if through_dispatcher(x, weight, residual) else eager
     return ops.rms_norm_residual_int8(x, residual, weight, eps) if int8 else ops.rms_norm_residual(x, residual, weight, eps)
 
 
@@ -60,9 +66,9 @@ def layer_norm(x, weight, bias=None, eps=1e-5, residual=None, *, int8=False):
     weight, bias: [width] float, of one type.
     """
     if residual is None:
-        ops = _torch.ops.octavo if _through_dispatcher(x, weight, bias) else eager
+        ops = _torch.ops.octavo if through_dispatcher(x, weight, bias) else eager
         return ops.layer_norm_int8(x, weight, bias, eps) if int8 else ops.layer_norm(x, weight, bias, eps)
-    ops = _torch.ops.octavo if _through_dispatcher(x, weight, bias, residual) else eager
+    ops = _torch.ops.octavo if through_dispatcher(x, weight, bias, residual) else eager
     if int8:
         return ops.layer_norm_residual_int8(x, residual, weight, bias, eps)
     return ops.layer_norm_residual(x, residual, weight, bias, eps)
@@ -74,7 +80,7 @@ def silu_mul(gate, up, *, int8=False):
     gate, up: [..., width] of one float type and any strides: two tensors, halves of one, or every second column.
     -> [..., width]; with int8 (codes, scale) as of quantize_rows.
     """
-    ops = _torch.ops.octavo if _through_dispatcher(gate, up) else eager
+    ops = _torch.ops.octavo if through_dispatcher(gate, up) else eager
     return ops.silu_mul_int8(gate, up) if int8 else ops.silu_mul(gate, up)
 
 
@@ -83,7 +89,7 @@ def bias_gelu(x, bias=None, approximate="none", *, int8=False):
 
     x: [..., width] float. bias: [width] float. -> [..., width]; with int8 (codes, scale) as of quantize_rows.
     """
-    ops = _torch.ops.octavo if _through_dispatcher(x, bias) else eager
+    ops = _torch.ops.octavo if through_dispatcher(x, bias) else eager
     return ops.bias_gelu_int8(x, bias, approximate) if int8 else ops.bias_gelu(x, bias, approximate)
 
 
@@ -93,7 +99,7 @@ def quantize_rows(x):
     x: [..., width] float. -> codes int8 [..., width], scale float32 [...]; x is about codes * scale[..., None].
     A row of zeros has scale 1; a row with NaN or Inf has scale NaN and codes 0.
     """
-    return (_torch.ops.octavo if _through_dispatcher(x) else eager).quantize_rows(x)
+    return (_torch.ops.octavo if through_dispatcher(x) else eager).quantize_rows(x)
 
 
 def embedding(ids, table, table_scale=None, dtype=None):
@@ -102,7 +108,7 @@ def embedding(ids, table, table_scale=None, dtype=None):
     ids: [...] int32; outside the table: an error on the CPU, a row of NaN on CUDA. table: [V, width] float or int8.
     table_scale: [V] float32, with an int8 table only. dtype: of the result; None: the table's, float32 for int8.
     """
-    ops = _torch.ops.octavo if _through_dispatcher(table, ids, table_scale) else eager
+    ops = _torch.ops.octavo if through_dispatcher(table, ids, table_scale) else eager
     return ops.embedding(ids, table, table_scale, dtype)
 
 
@@ -112,13 +118,13 @@ def rope(x, positions, inv_freq, interleaved=False, attention_factor=1.0):
     x: [..., heads, width] float. positions: [...] int32, one a token. inv_freq: float32, one a pair.
     interleaved: pairs (2i, 2i + 1) as GPT-J; otherwise (i, i + n) as Hugging Face Llama.
     """
-    ops = _torch.ops.octavo if _through_dispatcher(x, positions, inv_freq) else eager
+    ops = _torch.ops.octavo if through_dispatcher(x, positions, inv_freq) else eager
     return ops.rope(x, positions, inv_freq, interleaved, attention_factor)
 
 
 def gemm_f(x, w, bias=None):
     """x w^T + bias, sums in fp32. x: [..., K] float. w: [N, K] float. bias: [N] float32. -> [..., N] of x's type."""
-    return (_torch.ops.octavo if _through_dispatcher(x, w, bias) else eager).gemm_f(x, w, bias)
+    return (_torch.ops.octavo if through_dispatcher(x, w, bias) else eager).gemm_f(x, w, bias)
 
 
 def gemm_w8a16(x, w, w_scale, bias=None):
@@ -126,7 +132,7 @@ def gemm_w8a16(x, w, w_scale, bias=None):
 
     x: [..., K] float. w: [N, K] int8. w_scale, bias: [N] float32. -> [..., N] of x's type.
     """
-    return (_torch.ops.octavo if _through_dispatcher(x, w, w_scale, bias) else eager).gemm_w8a16(x, w, w_scale, bias)
+    return (_torch.ops.octavo if through_dispatcher(x, w, w_scale, bias) else eager).gemm_w8a16(x, w, w_scale, bias)
 
 
 def gemm_w8a8(x, x_scale, w, w_scale, bias=None, w_code_sum=None, dtype=None):
@@ -135,13 +141,13 @@ def gemm_w8a8(x, x_scale, w, w_scale, bias=None, w_code_sum=None, dtype=None):
     x: [..., K] int8, K <= 131,071. x_scale: [...] float32. w: [N, K] int8. w_scale, bias: [N] float32.
     w_code_sum: [N] int32, the sums of w's rows, saves AVX-512 machines work. dtype: float32 (default), float16 or bfloat16.
     """
-    ops = _torch.ops.octavo if _through_dispatcher(x, x_scale, w, w_scale, bias, w_code_sum) else eager
+    ops = _torch.ops.octavo if through_dispatcher(x, x_scale, w, w_scale, bias, w_code_sum) else eager
     return ops.gemm_w8a8(x, x_scale, w, w_scale, bias, w_code_sum, dtype)
 
 
 def gemm_w8a8_s32(x, w, w_code_sum=None):
     """The sums themselves: x [..., K] int8, w [N, K] int8 -> [..., N] int32."""
-    return (_torch.ops.octavo if _through_dispatcher(x, w, w_code_sum) else eager).gemm_w8a8_s32(x, w, w_code_sum)
+    return (_torch.ops.octavo if through_dispatcher(x, w, w_code_sum) else eager).gemm_w8a8_s32(x, w, w_code_sum)
 
 
 def attention_f(q, k, v, kv_len=None, causal=True, scale=None, window=0):
@@ -150,7 +156,7 @@ def attention_f(q, k, v, kv_len=None, causal=True, scale=None, window=0):
     kv_len: [B] int32, keys of each sequence (default Sk). causal: query i sees keys up to i + kv_len - Sq (bottom right).
     scale: default D^-0.5. window > 0: only the last so many keys. -> out as q, lse float32 [B, Sq, Hq] (natural log).
     """
-    ops = _torch.ops.octavo if _through_dispatcher(q, k, v) else eager
+    ops = _torch.ops.octavo if through_dispatcher(q, k, v) else eager
     return ops.attention_f(q, k, v, kv_len, causal, scale, window)
 
 
@@ -162,7 +168,7 @@ def attention_f_paged(q, k_cache, v_cache, page_table, q_start, kv_len, k_scale=
     page_table: [B, pages of a sequence] int32. q_start: [B + 1] int32. kv_len: [B] int32, the queries' own keys included.
     -> out as q, lse float32 [T, Hq].
     """
-    ops = _torch.ops.octavo if _through_dispatcher(q, k_cache, v_cache) else eager
+    ops = _torch.ops.octavo if through_dispatcher(q, k_cache, v_cache) else eager
     return ops.attention_f_paged(q, k_cache, v_cache, page_table, q_start, kv_len, k_scale, v_scale, causal, scale, window)
 
 
@@ -172,7 +178,7 @@ def kv_append(k, v, positions, k_cache, v_cache, page_table, sequences=None, k_s
     k, v: [T, Hkv, D] float. positions: [T] int32, of each token in its sequence. sequences: [T] int32 (default: all 0).
     The cache as in attention_f_paged.
     """
-    ops = _torch.ops.octavo if _through_dispatcher(k, v, k_cache, v_cache) else eager
+    ops = _torch.ops.octavo if through_dispatcher(k, v, k_cache, v_cache) else eager
     ops.kv_append(k, v, positions, k_cache, v_cache, page_table, sequences, k_scale, v_scale)
 
 
@@ -181,7 +187,7 @@ def sample(logits, history=None, *, temperature=1.0, top_k=0, top_p=1.0, min_p=0
 
     temperature 0: the most likely. The same seed and step (index of the token in its text) give the same token.
     """
-    ops = _torch.ops.octavo if _through_dispatcher(logits, history) else eager
+    ops = _torch.ops.octavo if through_dispatcher(logits, history) else eager
     return ops.sample(logits, history, temperature, top_k, top_p, min_p, repetition_penalty, seed, step)
 
 
@@ -193,5 +199,5 @@ def adamw(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.9, bet
     skip: int32 [1], nonzero: nothing changes. grad_scale: float32 [1], gradients are divided by it.
     octavo.optim.AdamW is the optimizer made of it.
     """
-    ops = _torch.ops.octavo if _through_dispatcher(step) else eager
+    ops = _torch.ops.octavo if through_dispatcher(step) else eager
     ops.adamw(params, grads, exp_avgs, exp_avg_sqs, step, lr, beta1, beta2, eps, weight_decay, skip, grad_scale)

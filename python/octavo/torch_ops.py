@@ -105,15 +105,14 @@ _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
 
 
 def _register():
+    ops.use_torch(torch)
     for name, schema in SCHEMAS.items():
         _library.define(name + schema, tags=_TAGS)
         for key in ("CPU", "CUDA"):
             _library.impl(name, getattr(eager, name), key)
         torch.library.register_fake(f"octavo::{name}", FAKES[name], lib=_library)
         if "!" not in schema:
-            backward, setup = gradients.FORMULAS.get(name) or gradients.without_gradient(name)
-            torch.library.register_autograd(f"octavo::{name}", backward, setup_context=setup, lib=_library)
-    ops.use_torch(torch)
+            _library.impl(name, gradients.autograd_kernel(name), "Autograd")
 
 
 _register()

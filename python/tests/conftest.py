@@ -1,6 +1,7 @@
 """Devices of the tests: "cpu" always, "cuda" where torch sees a GPU and the package was built for it; else skipped by name."""
 import gc
 import os
+import sys
 
 import pytest
 
@@ -32,6 +33,11 @@ def resident_bytes():
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def device_bytes():
+    torch = sys.modules.get("torch")
+    return torch.cuda.memory_allocated() if torch and torch.cuda.is_available() else 0
+
+
 @pytest.fixture
 def expect_no_growth():
     """expect_no_growth(body, times, most): calls body so often that a leak of a few bytes a call would show."""
@@ -39,10 +45,11 @@ def expect_no_growth():
     def check(body, times, most_bytes):
         for _ in range(max(20, times // 20)):
             body()
-        before = resident_bytes()
+        before, on_device = resident_bytes(), device_bytes()
         for _ in range(times):
             body()
         grown = resident_bytes() - before
         assert grown < most_bytes, f"{grown} bytes more after {times} calls"
+        assert device_bytes() <= on_device, f"{device_bytes() - on_device} bytes more on the device after {times} calls"
 
     return check
