@@ -2,9 +2,9 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace octavo::tokenizer {
 
@@ -13,6 +13,9 @@ struct Piece {
   int32_t id = -1;        // an added token; -1: text still to be encoded
   bool at_start = false;  // its first character comes from the first character of the input
 };
+
+// Takes the pieces of a step one after the other, so that no step keeps them all: a mebibyte of digits is a million pieces.
+using PieceSink = std::function<void(const Piece&)>;
 
 // Owns the texts that steps have rewritten until the call ends.
 class TextStore {

@@ -28,39 +28,39 @@ Behavior behavior_of(const JsonNode& node, const char* key) {
       in_quotes(name)));
 }
 
-void append_piece(const Piece& in, uint32_t begin, uint32_t end, std::vector<Piece>& out) {
-  out.push_back({in.text.substr(begin, end - begin), -1, in.at_start && begin == 0});
+void give_piece(const Piece& in, uint32_t begin, uint32_t end, const PieceSink& out) {
+  out({in.text.substr(begin, end - begin), -1, in.at_start && begin == 0});
 }
 
 // `spans` cover the text of `in`; what becomes of the matches among them is the behavior.
-void append_spans(const Piece& in, std::vector<Span>& spans, Behavior behavior, std::vector<Piece>& out) {
+void give_spans(const Piece& in, std::vector<Span>& spans, Behavior behavior, const PieceSink& out) {
   switch (behavior) {
     case Behavior::isolated:
-      for (const Span& s : spans) append_piece(in, s.begin, s.end, out);
+      for (const Span& s : spans) give_piece(in, s.begin, s.end, out);
       return;
     case Behavior::removed:
       for (const Span& s : spans)
-        if (!s.is_match) append_piece(in, s.begin, s.end, out);
+        if (!s.is_match) give_piece(in, s.begin, s.end, out);
       return;
     case Behavior::contiguous:
       for (size_t i = 0; i < spans.size();) {
         size_t last = i;
         while (last + 1 < spans.size() && spans[last + 1].is_match == spans[i].is_match) ++last;
-        append_piece(in, spans[i].begin, spans[last].end, out);
+        give_piece(in, spans[i].begin, spans[last].end, out);
         i = last + 1;
       }
       return;
     case Behavior::merged_with_previous:
       for (size_t i = 0; i < spans.size(); ++i) {
         const bool joins = !spans[i].is_match && i + 1 < spans.size() && spans[i + 1].is_match;
-        append_piece(in, spans[i].begin, spans[i + joins].end, out);
+        give_piece(in, spans[i].begin, spans[i + joins].end, out);
         i += joins;
       }
       return;
     case Behavior::merged_with_next:
       for (size_t i = 0; i < spans.size(); ++i) {
         const bool joins = spans[i].is_match && i + 1 < spans.size() && !spans[i + 1].is_match;
-        append_piece(in, spans[i].begin, spans[i + joins].end, out);
+        give_piece(in, spans[i].begin, spans[i + joins].end, out);
         i += joins;
       }
   }
@@ -93,15 +93,8 @@ class Sequence : public PreTokenizer {
       else
         element.fail("is null, expected a pre-tokenizer");
   }
-  void apply(const Piece& in, TextStore& store, std::vector<Piece>& out) const override {
-    std::vector<Piece> pieces{in}, next;
-    for (const auto& step : steps_) {
-      next.clear();
-      for (const Piece& piece : pieces)
-        if (!piece.text.empty()) step->apply(piece, store, next);
-      pieces.swap(next);
-    }
-    out.insert(out.end(), pieces.begin(), pieces.end());
+  void apply(const Piece& in, TextStore& store, const PieceSink& out) const override {
+    from(0, in, store, out);
   }
   bool spells_bytes() const override {
     return std::any_of(steps_.begin(), steps_.end(), [](const auto& step) { return step->spells_bytes(); });
@@ -113,6 +106,14 @@ class Sequence : public PreTokenizer {
   }
 
  private:
+  // The steps from the given one on: what each gives goes through the next at once.
+  void from(size_t step, const Piece& in, TextStore& store, const PieceSink& out) const {
+    if (step == steps_.size()) return out(in);
+    if (step + 1 == steps_.size()) return steps_[step]->apply(in, store, out);
+    steps_[step]->apply(in, store, [&](const Piece& piece) {
+      if (!piece.text.empty()) from(step + 1, piece, store, out);
+    });
+  }
   std::vector<std::unique_ptr<PreTokenizer>> steps_;
 };
 
@@ -121,20 +122,18 @@ class ByteLevel : public PreTokenizer {
   explicit ByteLevel(const JsonNode& node)
       : add_prefix_space_(node.boolean_or("add_prefix_space", true)),
         use_regex_(node.boolean_or("use_regex", true)) {}
-  void apply(const Piece& in, TextStore& store, std::vector<Piece>& out) const override {
+  void apply(const Piece& in, TextStore& store, const PieceSink& out) const override {
     Piece piece = in;
     if (add_prefix_space_ && !piece.text.starts_with(' '))
       piece.text = store.keep(" " + std::string(piece.text));
-    const size_t first = out.size();
-    if (use_regex_) {
-      std::vector<Span> spans;
-      split_with(Splitter::gpt2, piece.text, spans);
-      append_spans(piece, spans, Behavior::isolated, out);
-    } else {
-      out.push_back(piece);
-    }
-    if (raw_) return;
-    for (size_t i = first; i < out.size(); ++i) out[i].text = store.keep(to_byte_characters(out[i].text));
+    const auto spell = [&](Piece word) {
+      if (!raw_) word.text = store.keep(to_byte_characters(word.text));
+      out(word);
+    };
+    if (!use_regex_) return spell(piece);
+    std::vector<Span> spans;
+    split_with(Splitter::gpt2, piece.text, spans);
+    give_spans(piece, spans, Behavior::isolated, spell);
   }
   bool spells_bytes() const override { return true; }
   bool leave_bytes_raw() override { return raw_ = true; }
@@ -151,7 +150,7 @@ class Split : public PreTokenizer {
     if (pattern.has("Regex")) splitter_ = splitter_for(pattern.string("Regex"));
     if (!splitter_) pattern_.emplace(pattern);
   }
-  void apply(const Piece& in, TextStore&, std::vector<Piece>& out) const override {
+  void apply(const Piece& in, TextStore&, const PieceSink& out) const override {
     std::vector<Span> spans;
     if (splitter_)
       split_with(*splitter_, in.text, spans);
@@ -159,7 +158,7 @@ class Split : public PreTokenizer {
       pattern_->split(in.text, spans);
     if (invert_)
       for (Span& s : spans) s.is_match = !s.is_match;
-    append_spans(in, spans, behavior_, out);
+    give_spans(in, spans, behavior_, out);
   }
 
  private:
@@ -173,10 +172,10 @@ class Split : public PreTokenizer {
 class CharacterSplit : public PreTokenizer {
  public:
   CharacterSplit(bool (*test)(char32_t), Behavior behavior) : test_(test), behavior_(behavior) {}
-  void apply(const Piece& in, TextStore&, std::vector<Piece>& out) const override {
+  void apply(const Piece& in, TextStore&, const PieceSink& out) const override {
     std::vector<Span> spans;
     split_characters(in.text, test_, spans);
-    append_spans(in, spans, behavior_, out);
+    give_spans(in, spans, behavior_, out);
   }
 
  private:
@@ -187,11 +186,11 @@ class CharacterSplit : public PreTokenizer {
 class Delimiter : public PreTokenizer {
  public:
   explicit Delimiter(const JsonNode& node) : delimiter_(node.character("delimiter")) {}
-  void apply(const Piece& in, TextStore&, std::vector<Piece>& out) const override {
+  void apply(const Piece& in, TextStore&, const PieceSink& out) const override {
     std::vector<Span> spans;
     split_characters(
         in.text, [&](char32_t c) { return c == delimiter_; }, spans);
-    append_spans(in, spans, Behavior::removed, out);
+    give_spans(in, spans, Behavior::removed, out);
   }
 
  private:
@@ -200,18 +199,17 @@ class Delimiter : public PreTokenizer {
 
 class Bert : public PreTokenizer {
  public:
-  void apply(const Piece& in, TextStore& store, std::vector<Piece>& out) const override {
-    std::vector<Piece> words;
-    CharacterSplit(is_white_space, Behavior::removed).apply(in, store, words);
-    for (const Piece& word : words)
+  void apply(const Piece& in, TextStore& store, const PieceSink& out) const override {
+    CharacterSplit(is_white_space, Behavior::removed).apply(in, store, [&](const Piece& word) {
       CharacterSplit(is_punctuation, Behavior::isolated).apply(word, store, out);
+    });
   }
 };
 
 // \w+|[^\w\s]+ : runs of word characters and runs of neither words nor white space.
 class Whitespace : public PreTokenizer {
  public:
-  void apply(const Piece& in, TextStore&, std::vector<Piece>& out) const override {
+  void apply(const Piece& in, TextStore&, const PieceSink& out) const override {
     enum class Run { space, word, other } run = Run::space;
     uint32_t begin = 0;
     for (uint32_t at = 0; at < in.text.size();) {
@@ -220,12 +218,12 @@ class Whitespace : public PreTokenizer {
                        : is_white_space(c.value) ? Run::space
                                                  : Run::other;
       if (kind != run) {
-        if (run != Run::space) append_piece(in, begin, at, out);
+        if (run != Run::space) give_piece(in, begin, at, out);
         begin = at, run = kind;
       }
       at += c.bytes;
     }
-    if (run != Run::space) append_piece(in, begin, static_cast<uint32_t>(in.text.size()), out);
+    if (run != Run::space) give_piece(in, begin, static_cast<uint32_t>(in.text.size()), out);
   }
 };
 
@@ -245,7 +243,7 @@ class Metaspace : public PreTokenizer {
       always_ = first_ = false;
     }
   }
-  void apply(const Piece& in, TextStore& store, std::vector<Piece>& out) const override {
+  void apply(const Piece& in, TextStore& store, const PieceSink& out) const override {
     std::string text;
     for (const char c : in.text) {
       if (c == ' ')
@@ -256,12 +254,12 @@ class Metaspace : public PreTokenizer {
     if ((always_ || (first_ && in.at_start)) && !text.starts_with(replacement_)) text.insert(0, replacement_);
     Piece piece = in;
     piece.text = store.keep(std::move(text));
-    if (!split_) return out.push_back(piece);
+    if (!split_) return out(piece);
     std::vector<Span> spans;
     const CodePoint mark = decode_utf8(replacement_.data());
     split_characters(
         piece.text, [&](char32_t c) { return c == mark.value; }, spans);
-    append_spans(piece, spans, Behavior::merged_with_next, out);
+    give_spans(piece, spans, Behavior::merged_with_next, out);
   }
 
  private:
@@ -273,19 +271,19 @@ class Metaspace : public PreTokenizer {
 // NOTE: a blank and characters without a script belong to whatever is before them, and are lost at the start of a text.
 class UnicodeScripts : public PreTokenizer {
  public:
-  void apply(const Piece& in, TextStore&, std::vector<Piece>& out) const override {
+  void apply(const Piece& in, TextStore&, const PieceSink& out) const override {
     std::optional<uint32_t> begin;
     uint8_t script = kAnyScript;
     for (uint32_t at = 0; at < in.text.size();) {
       const CodePoint c = decode_utf8(in.text.data() + at);
       const uint8_t here = script_table()[c.value];
       if (here != kAnyScript && here != script) {
-        if (begin) append_piece(in, *begin, at, out);
+        if (begin) give_piece(in, *begin, at, out);
         begin = at, script = here;
       }
       at += c.bytes;
     }
-    if (begin) append_piece(in, *begin, static_cast<uint32_t>(in.text.size()), out);
+    if (begin) give_piece(in, *begin, static_cast<uint32_t>(in.text.size()), out);
   }
 };
 
@@ -293,13 +291,13 @@ class FixedLength : public PreTokenizer {
  public:
   explicit FixedLength(const JsonNode& node)
       : length_(node.has("length") ? node.integer("length", 1, INT32_MAX) : 5) {}
-  void apply(const Piece& in, TextStore&, std::vector<Piece>& out) const override {
+  void apply(const Piece& in, TextStore&, const PieceSink& out) const override {
     uint32_t begin = 0, at = 0;
     for (int64_t count = 0; at < in.text.size();) {
       at += decode_utf8(in.text.data() + at).bytes;
-      if (++count == length_) append_piece(in, begin, at, out), begin = at, count = 0;
+      if (++count == length_) give_piece(in, begin, at, out), begin = at, count = 0;
     }
-    if (begin < at) append_piece(in, begin, at, out);
+    if (begin < at) give_piece(in, begin, at, out);
   }
 
  private:

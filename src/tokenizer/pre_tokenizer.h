@@ -1,7 +1,6 @@
 // Pre-tokenisers: cut a text into the words that the model encodes one by one.
 #pragma once
 #include <memory>
-#include <vector>
 
 #include "tokenizer/json_node.h"
 #include "tokenizer/pieces.h"
@@ -11,8 +10,8 @@ namespace octavo::tokenizer {
 class PreTokenizer {
  public:
   virtual ~PreTokenizer() = default;
-  // Appends the pieces of `in`, which is text and not empty. Empty pieces may be appended; the caller drops them.
-  virtual void apply(const Piece& in, TextStore& store, std::vector<Piece>& out) const = 0;
+  // Gives the pieces of `in`, which is text and not empty. Empty pieces may be among them; the caller drops them.
+  virtual void apply(const Piece& in, TextStore& store, const PieceSink& out) const = 0;
   virtual bool spells_bytes() const { return false; }  // as ByteLevel does, in some step
   // When its last step spells bytes as characters and no other does: leave that out from now on, and say so.
   virtual bool leave_bytes_raw() { return false; }

@@ -53,9 +53,9 @@ void check_id(const Parts& parts, int32_t id) {
 }
 
 // Added tokens split off, the rest normalised, normalised added tokens split off that, the rest cut into words.
-std::vector<Piece> words_of(const Parts& parts, std::string_view text, bool parse_special,
-                            tokenizer::TextStore& store) {
-  std::vector<Piece> raw, normalized, words;
+void give_words(const Parts& parts, std::string_view text, bool parse_special, tokenizer::TextStore& store,
+                const tokenizer::PieceSink& out) {
+  std::vector<Piece> raw, normalized;
   parts.raw_matcher.split({text, -1, true}, parse_special, raw);
   for (Piece& piece : raw) {
     if (piece.id < 0 && parts.normalizer) {
@@ -68,26 +68,24 @@ std::vector<Piece> words_of(const Parts& parts, std::string_view text, bool pars
     else
       normalized.push_back(piece);
   }
-  if (!parts.pre_tokenizer) return normalized;
   for (const Piece& piece : normalized) {
-    if (piece.id < 0)
-      parts.pre_tokenizer->apply(piece, store, words);
+    if (piece.id < 0 && parts.pre_tokenizer)
+      parts.pre_tokenizer->apply(piece, store, out);
     else
-      words.push_back(piece);
+      out(piece);
   }
-  return words;
 }
 
 std::vector<int32_t> ids_of(const Parts& parts, std::string_view text, EncodeOptions options) {
   tokenizer::TextStore store;
   std::vector<int32_t> ids;
   auto scratch = parts.scratch.take(*parts.model);
-  for (const Piece& word : words_of(parts, text, options.parse_special, store)) {
+  give_words(parts, text, options.parse_special, store, [&](const Piece& word) {
     if (word.id >= 0)
       ids.push_back(word.id);
     else if (!word.text.empty())
       parts.model->encode(word.text, *scratch, ids);
-  }
+  });
   parts.scratch.give_back(std::move(scratch));
   return parts.post_processor.apply(std::move(ids), options.add_special_tokens);
 }
