@@ -92,4 +92,27 @@ __device__ __forceinline__ void attend_row(const RowOperands& r, const Attention
         sum == 0.0f ? -INFINITY : (top == -INFINITY ? 0.0f : top) + logf(sum);
 }
 
+// Whether row i of a thread's accumulator (attention_softmax.cuh) holds Inf or NaN in this lane.
+template <int kCount>
+__device__ __forceinline__ bool row_is_not_finite(const float (&o)[kCount], int i) {
+  float zeros = 0.0f;
+#pragma unroll
+  for (int j = 0; j < kCount / 4; ++j)
+    zeros = fmaf(o[4 * j + 2 * i], 0.0f, fmaf(o[4 * j + 2 * i + 1], 0.0f, zeros));
+  return zeros != 0.0f;  // NaN
+}
+
+// Rows row .. row + 15 of the sequence, those that some lane of their quad asks for. The whole warp calls.
+template <int kPerLane>
+__device__ __forceinline__ void attend_rows(const RowOperands& r, const AttentionSizes& sizes,
+                                            const AttentionTile& tile, int row, const bool (&asked)[2]) {
+  const unsigned votes[2] = {__ballot_sync(~0u, asked[0]), __ballot_sync(~0u, asked[1])};
+  if ((votes[0] | votes[1]) == 0) return;
+#pragma unroll 1
+  for (int i = 0; i < 16; ++i)
+    if (((i < 8 ? votes[0] : votes[1]) >> (i % 8 * 4) & 15u) != 0)
+      attend_row<kPerLane>(r, sizes, tile, (row + i) >> sizes.pack_shift,
+                           tile.head + ((row + i) & ((1 << sizes.pack_shift) - 1)));
+}
+
 }  // namespace octavo::cuda

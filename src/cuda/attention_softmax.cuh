@@ -38,7 +38,8 @@ __device__ __forceinline__ float quad_sum(float v) {
 
 // Two rows of a thread. `top` is the score that counts as 0 in the exponent: the maximum so far, or at most kHeadroom
 // (in log2) less than it, so that sums need not be rescaled for every small growth. Each row decides for itself.
-template <int kHeadroom>
+// kPolynomials of every 16 exponentials take the FMA pipe.
+template <int kHeadroom, int kPolynomials = 0>
 struct OnlineSoftmax {
   float top[2] = {-INFINITY, -INFINITY};
   float sum[2] = {0.0f, 0.0f};  // of this lane's columns
@@ -53,7 +54,8 @@ struct OnlineSoftmax {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         float* pair = s + 4 * j + 2 * i;
-        pair[0] = ptx::exp2_fast(fmaf(pair[0], c, -shift[i]));
+        const float x = fmaf(pair[0], c, -shift[i]);
+        pair[0] = kPolynomials > 0 && j % 8 < kPolynomials ? ptx::exp2_polynomial(x) : ptx::exp2_fast(x);
         pair[1] = ptx::exp2_fast(fmaf(pair[1], c, -shift[i]));
       }
     float lane_sum[2][2] = {};
@@ -87,10 +89,12 @@ struct OnlineSoftmax {
 
   // The whole row's sum (all lanes of the quad call).
   __device__ __forceinline__ float total(int i) const { return quad_sum(sum[i]); }
+  // Whether the row saw nothing (or nothing but -inf): else its largest term alone is at least 1. False for NaN.
+  __device__ __forceinline__ static bool is_empty(float total_of_row) { return total_of_row < 0.5f; }
   // log of the sum of exp(scale * score); -inf for a row that saw nothing.
   __device__ __forceinline__ float log_sum(int i, float total_of_row, float c) const {
     constexpr float kLn2 = 0.693147180559945309f;
-    return total_of_row == 0.0f ? -INFINITY : (top[i] * c + log2f(total_of_row)) * kLn2;
+    return is_empty(total_of_row) ? -INFINITY : (top[i] * c + log2f(total_of_row)) * kLn2;
   }
 };
 

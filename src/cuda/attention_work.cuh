@@ -3,7 +3,7 @@
 // pack_shift 0: rows are tokens). Lengths lie on the device, so every block finds its tiles itself, the same in all roles.
 //   static persistent: items in the order (sequence, pack, tile), item i belongs to block i % gridDim.x
 //   causal without a window: an item is the n-th longest and the n-th shortest tile of a sequence, so that all items of equal
-//   sequences weigh the same, and neighbours share K and V in L2.
+//   sequences weigh the same, and neighbours share K and V in L2 (not where every tile can have a block of its own).
 #pragma once
 #include <cuda_runtime.h>
 
@@ -72,7 +72,7 @@ __device__ __forceinline__ KeyTiles key_tiles(const AttentionSizes& s, const Att
           max(low.end, 0) / kKeys};
 }
 
-// Queries of the longest sequence; the whole warp calls.
+// Queries of the longest sequence; the whole warp calls. Brings the lengths into the first-level cache.
 __device__ __forceinline__ int longest_queries(const AttentionSizes& s) {
   if (s.sequences == 1) return s.tokens;
   int longest = 0;
@@ -85,10 +85,10 @@ template <int kRows>
 class AttentionWork {
  public:
   __device__ __forceinline__ explicit AttentionWork(const AttentionSizes& sizes) : sizes_(sizes) {
-    const int tiles = tiles_of(longest_queries(sizes));
-    folds_ = sizes.causal && sizes.window == 0;
+    const int tiles = tiles_of(longest_queries(sizes)), packs = sizes.sequences * sizes.packs();
+    folds_ = sizes.causal && sizes.window == 0 && packs * tiles > static_cast<int>(gridDim.x);
     per_pack_ = folds_ ? (tiles + 1) / 2 : tiles;
-    items_ = sizes.sequences * sizes.packs() * per_pack_;
+    items_ = packs * per_pack_;
     item_ = static_cast<int>(blockIdx.x);
   }
 
@@ -104,10 +104,10 @@ class AttentionWork {
       t.sequence = pack / sizes_.packs();
       t.first_token = sizes_.q_start[t.sequence];
       t.queries = sizes_.q_start[t.sequence + 1] - t.first_token;
+      t.keys = sizes_.kv_len[t.sequence];
       const int tiles = tiles_of(t.queries);
       const int tile = folds_ ? tiles - 1 - at : at;
       if (tile < (folds_ ? at : 0) || tile >= tiles) continue;
-      t.keys = sizes_.kv_len[t.sequence];
       t.head = (pack - t.sequence * sizes_.packs()) << sizes_.pack_shift;
       t.kv_head = t.head / (sizes_.q_heads / sizes_.kv_heads);
       t.row = tile * kRows;

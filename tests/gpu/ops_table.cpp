@@ -1,5 +1,6 @@
 #include "gpu/ops_table.h"
 
+#include "gpu/attention_f_on_gpu.h"
 #include "gpu/gemm_w8a16_on_gpu.h"
 #include "gpu/gemm_w8a8_on_gpu.h"
 #include "ops/adamw/adamw_cases.h"
@@ -170,6 +171,7 @@ std::vector<OpCase> adamw_on_gpu() {
 const std::vector<OpEntry>& all_ops() {
   static const std::vector<OpEntry> ops{
       {"adamw", adamw_on_gpu},
+      {"attention_f", attention_f_on_gpu},
       {"bias_gelu", bias_gelu_on_gpu},
       {"layer_norm", layer_norm_on_gpu},
       {"embedding", embedding_cases},

@@ -21,6 +21,19 @@ __device__ __forceinline__ void take_registers() {
 #endif
 }
 
+// threadIdx.x, read again at every call, so that a kernel short of registers keeps none of what is computed from it.
+__device__ __forceinline__ int thread_index() {
+  int index;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+  return index;
+}
+
+// Nothing asynchronous that follows is waited for before `value`, which is never negative, is known.
+// NOTE: ptxas moves wgmma.wait_group in front of arithmetic that should run meanwhile; a branch on its result stops that.
+__device__ __forceinline__ void finish_before(float value) {
+  if (value < 0.0f) __trap();
+}
+
 // Barrier `id` (1 to 15; 0 is __syncthreads) of `threads` threads: arrive and wait, or arrive only.
 __device__ __forceinline__ void named_barrier_sync(int id, int threads) {
   asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(id), "r"(threads) : "memory");

@@ -8,6 +8,7 @@
 #include "core/dispatch.h"
 #include "core/workspace.h"
 #include "ops/attention_f/attention_f_blocked.h"
+#include "ops/attention_f/attention_f_cuda.h"
 #include "ops/attention_f/attention_f_ref.h"
 #include "ops/attention_f/attention_f_simd.h"
 
@@ -55,7 +56,7 @@ void check_sequences(const AttentionFArgs& args) {
   }
 }
 
-void check(const AttentionFArgs& args) {
+void check(const Context& ctx, const AttentionFArgs& args) {
   expect_dtype(kOp, "q", args.q, {DType::f32, DType::f16, DType::bf16});
   expect_shape(kOp, "q", args.q, {-1, -1, -1});
   expect_unit_stride(kOp, "q", args.q);
@@ -79,7 +80,7 @@ void check(const AttentionFArgs& args) {
     fail_argument(kOp, "scale", fmt::format("is {}, expected a finite number", args.scale));
   if (args.window < 0)
     fail_argument(kOp, "window", fmt::format("is {}, expected 0 (all keys) or more", args.window));
-  check_sequences(args);
+  if (ctx.backend == Backend::cpu) check_sequences(args);  // on CUDA the lengths lie on the device
 }
 
 // The scores of one row a thread.
@@ -100,7 +101,6 @@ void run_reference(const Context& ctx, const AttentionFArgs& args) {
 }
 
 #if defined(__x86_64__)
-
 constexpr AttentionKernels kAvx2 = {avx2::attention_leaf, avx2::attention_tile, avx2::attention_merge,
                                     avx2::attention_finish, 8};
 constexpr AttentionKernels kAvx512 = {avx512::attention_leaf, avx512::attention_tile, avx512::attention_merge,
@@ -110,34 +110,45 @@ template <const AttentionKernels& kKernels>
 void run_blocked(const Context& ctx, const AttentionFArgs& args) {
   attention_f_blocked(ctx, args, kKernels);
 }
-
-constexpr VariantTable<AttentionFArgs, 3> kVariants = {{
-    {"avx512_blocked", Backend::cpu, Isa::avx512, nullptr, "any", run_blocked<kAvx512>},
-    {"avx2_blocked", Backend::cpu, Isa::avx2, nullptr, "any", run_blocked<kAvx2>},
-    {"reference", Backend::cpu, Isa::reference, nullptr, "any", run_reference},
-}};
-
-#else
-
-constexpr VariantTable<AttentionFArgs, 1> kVariants = {{
-    {"reference", Backend::cpu, Isa::reference, nullptr, "any", run_reference},
-}};
-
 #endif
+
+constexpr auto kVariants = std::to_array<Variant<AttentionFArgs>>({
+#if defined(OCTAVO_CUDA)
+  {"cuda_sm90",
+   Backend::cuda,
+   Isa::reference,
+   attention_f_fits_sm90,
+   "sm_90, f16 or bf16 (q and cache alike), D a multiple of 8 up to 128, rows on 16 bytes, scale above 0",
+   attention_f_sm90},
+      {"cuda_sm80",
+       Backend::cuda,
+       Isa::reference,
+       attention_f_fits_sm80,
+       "sm_80 or newer, f16 or bf16, D a multiple of 8 up to 256, rows on 16 bytes, scale above 0",
+       attention_f_sm80},
+      {"cuda_any", Backend::cuda, Isa::reference, attention_f_fits_any, "D up to 512", attention_f_any},
+#endif
+#if defined(__x86_64__)
+      {"avx512_blocked", Backend::cpu, Isa::avx512, nullptr, "any", run_blocked<kAvx512>},
+      {"avx2_blocked", Backend::cpu, Isa::avx2, nullptr, "any", run_blocked<kAvx2>},
+#endif
+      {"reference", Backend::cpu, Isa::reference, nullptr, "any", run_reference},
+});
 
 }  // namespace
 
 int64_t attention_f_workspace_bytes(const Context& ctx, const AttentionFArgs& args) {
+  if (ctx.backend == Backend::cuda) return 0;
   return choose(kVariants, kOp, ctx, args).isa == Isa::reference
              ? reference_workspace_bytes(ctx, args)
              : attention_f_blocked_workspace_bytes(ctx, args);
 }
 
 void attention_f(const Context& ctx, const AttentionFArgs& args) {
-  check(args);
+  check(ctx, args);
   const auto& variant = choose(kVariants, kOp, ctx, args);
   if (args.q.dim(0) == 0) return;
-  expect_workspace(kOp, ctx, attention_f_workspace_bytes(ctx, args));
+  if (const int64_t needed = attention_f_workspace_bytes(ctx, args)) expect_workspace(kOp, ctx, needed);
   variant.run(ctx, args);
 }
 

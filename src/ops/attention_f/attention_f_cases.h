@@ -44,6 +44,24 @@ inline std::string name_of(const AttentionShape& s) {
   return name;
 }
 
+// The call of a case.
+inline AttentionFArgs attention_args(const AttentionShape& s, harness::CaseTensors t) {
+  int64_t longest = 0;
+  for (const int64_t keys : s.keys) longest = std::max(longest, keys);
+  AttentionFArgs a;
+  a.q = t[0];
+  a.kv = KvView::paged(s.kv, t[1].data(), t[2].data(), s.kv_heads, s.head_dim, (longest + 63) / 64);
+  a.kv.backend = t[1].backend();
+  if (s.kv == DType::i8) a.kv.k_scale = t[3].as<float>(), a.kv.v_scale = t[4].as<float>();
+  if (s.paged) a.kv.page_table = t[5].as<int32_t>();
+  a.q_start = t[6], a.kv_len = t[7];
+  a.causal = s.causal, a.window = s.window;
+  a.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(s.head_dim)));
+  a.out = t[8];
+  if (s.lse) a.lse = t[9];
+  return a;
+}
+
 // Arguments in order: q, k, v, k_scale, v_scale, page_table, q_start, kv_len, out, [lse].
 inline harness::OpCase attention_case(const AttentionShape& s, std::string why, bool perf = false) {
   using harness::input, harness::output, harness::Judge;
@@ -80,20 +98,7 @@ inline harness::OpCase attention_case(const AttentionShape& s, std::string why, 
   c.args[0].pitch = c.args[8].pitch = s.pitch;
   if (s.lse) c.args.push_back(output("lse", DType::f32, {tokens, s.q_heads}, Judge::floats));
 
-  const auto args_of = [s, pages](harness::CaseTensors t) {
-    AttentionFArgs a;
-    a.q = t[0];
-    a.kv = KvView::paged(s.kv, t[1].data(), t[2].data(), s.kv_heads, s.head_dim, pages);
-    a.kv.backend = t[1].backend();
-    if (s.kv == DType::i8) a.kv.k_scale = t[3].as<float>(), a.kv.v_scale = t[4].as<float>();
-    if (s.paged) a.kv.page_table = t[5].as<int32_t>();
-    a.q_start = t[6], a.kv_len = t[7];
-    a.causal = s.causal, a.window = s.window;
-    a.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(s.head_dim)));
-    a.out = t[8];
-    if (s.lse) a.lse = t[9];
-    return a;
-  };
+  const auto args_of = [s](harness::CaseTensors t) { return attention_args(s, t); };
   c.call = [args_of](const Context& ctx, harness::CaseTensors t) {
     const AttentionFArgs a = args_of(t);
     if (ctx.backend != Backend::cpu || ctx.workspace) return attention_f(ctx, a);

@@ -1,0 +1,378 @@
+// The Hopper mainloop of attention_f. One producer warp fills rings of K and V tiles by TMA; each consumer warpgroup owns 64
+// rows of the tile: scores S = Q K^T (wgmma, both operands in shared memory), online softmax in registers, O += P V (wgmma, P
+// in registers). Within a warpgroup the next scores are computed while the last product runs; the warpgroups take turns at
+// the tensor cores, so that one's softmax runs under the others' products.
+#pragma once
+#include <cuda.h>
+
+#include "cuda/attention_output.cuh"
+#include "cuda/attention_softmax.cuh"
+#include "cuda/ptx/bulk_copy.cuh"
+#include "cuda/ptx/grid_dependency.cuh"
+#include "cuda/ptx/tensor_copy.cuh"
+#include "cuda/ptx/warpgroup.cuh"
+#include "cuda/ptx/wgmma_f16.cuh"
+#include "ops/attention_f/attention_f_call.cuh"
+
+namespace octavo {
+
+namespace ptx = cuda::ptx;
+
+inline constexpr int kGroupThreads = 128;
+inline constexpr int kBoxKeys = KvView::kPageTokens, kBoxColumns = 64, kBoxBytes = kBoxKeys * kBoxColumns * 2;
+
+struct AttentionCall {
+  CUtensorMap q;     // boxes of 64 rows x 64 columns: (column, head, token)
+  CUtensorMap k, v;  // boxes of 64 keys x 64 columns: (column, key in page, head, page, sequence)
+  cuda::AttentionSizes sizes;
+  cuda::RowOperands rows;
+  float scale_log2;  // scale * log2(e)
+};
+
+template <class T_, int kHeadDim_, int kGroups_, int kKeys_, int kStages_, int kQueryStages_,
+          int kPolynomials_>
+struct AttentionConfig {
+  using T = T_;
+  static constexpr int kHeadDim = kHeadDim_, kGroups = kGroups_, kKeys = kKeys_, kStages = kStages_;
+  static constexpr int kQueryStages = kQueryStages_;
+  using Softmax = cuda::OnlineSoftmax<8, kPolynomials_>;
+  static constexpr bool kTurns = kGroups > 1;
+  static constexpr int kRows = 64 * kGroups, kThreads = (kGroups + 1) * kGroupThreads;
+  static constexpr int kParts = kHeadDim / kBoxColumns;  // of 64 columns
+  // Of a thread, moved between warpgroups (not with two of them: there everyone has enough).
+  // NOTE: they share what the block got at the start, kGroups == 3 ? 4 * 128 : 3 * 168; asking for more hangs.
+  static constexpr bool kMovesRegisters = kGroups > 1;
+  static constexpr int kProducerRegisters = kGroups == 3 ? 32 : kKeys > 128 ? 24 : 40;
+  static constexpr int kConsumerRegisters = kGroups == 3 ? 160 : kKeys > 128 ? 240 : 232;
+  static_assert(kProducerRegisters + kGroups * kConsumerRegisters <= (kGroups == 3 ? 512 : 504));
+  static constexpr int kKeyBytes = kKeys * 128, kQueryBytes = kRows * 128;  // of one part
+  static_assert(kHeadDim % kBoxColumns == 0 && kKeys % kBoxKeys == 0);
+};
+
+enum Operand { kK, kV };
+
+template <class C>
+struct AttentionShared {
+  // What the block works on, for all roles. NOTE: a record outlives its queries (an epilogue reads it), hence one more.
+  static constexpr int kRecords = C::kQueryStages + 1;
+  alignas(1024) uint8_t q[C::kQueryStages][C::kParts][C::kQueryBytes];
+  alignas(1024) uint8_t keys[2][C::kStages][C::kParts][C::kKeyBytes];  // of K, of V
+  uint64_t q_full[C::kQueryStages], q_empty[C::kQueryStages];
+  uint64_t full[2][C::kStages], empty[2][C::kStages];
+  uint64_t known[kRecords];             // the record is written
+  cuda::AttentionTile tiles[kRecords];  // sequence -1: the end
+
+  __device__ __forceinline__ void init() {
+    constexpr int kReaders = 4 * C::kGroups;  // warps
+    for (int i = 0; i < C::kQueryStages; ++i)
+      ptx::mbarrier_init(&q_full[i], 1), ptx::mbarrier_init(&q_empty[i], kReaders);
+    for (int i = 0; i < kRecords; ++i) ptx::mbarrier_init(&known[i], 1);
+    for (int i = 0; i < 2 * C::kStages; ++i)
+      ptx::mbarrier_init(&full[0][i], 1), ptx::mbarrier_init(&empty[0][i], kReaders);
+  }
+};
+
+// A place in a ring and the parity of its current use.
+template <int kStages>
+struct RingSlot {
+  int stage = 0;
+  uint32_t phase = 0;
+
+  __device__ __forceinline__ void next() {
+    if (++stage == kStages) stage = 0, phase ^= 1;
+  }
+  __device__ __forceinline__ RingSlot previous() const {
+    return stage == 0 ? RingSlot{kStages - 1, phase ^ 1} : RingSlot{stage - 1, phase};
+  }
+};
+
+// Where the n-th tile of a block lies: its queries and its record.
+template <class C>
+struct TileSlot {
+  uint32_t n = 0;
+
+  __device__ __forceinline__ uint32_t stage() const { return n % C::kQueryStages; }
+  __device__ __forceinline__ uint32_t phase() const { return n / C::kQueryStages & 1; }
+  __device__ __forceinline__ uint32_t record() const { return n % (C::kQueryStages + 1); }
+  __device__ __forceinline__ uint32_t record_phase() const { return n / (C::kQueryStages + 1) & 1; }
+};
+
+// ---- producers: three warps
+
+// Keys [page 64, page 64 + 64) of K or V to kParts boxes. Keys from tile.keys on are not read. The page of
+// the last key arrives through registers, zeros behind it: 0 * NaN is NaN, so V must hold no garbage. Of a page without
+// keys, V is all zeros and K keeps what was there (its scores are masked). Returns the bytes that the copy engine will bring.
+template <class C>
+__device__ __forceinline__ uint32_t load_page(uint8_t* to, const AttentionCall& call, Operand which,
+                                              const cuda::AttentionTile& tile, int page, uint64_t* full) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, live = tile.keys - page * kBoxKeys;
+  const KvView& kv = call.rows.kv;
+  if (live >= kBoxKeys) {
+    if (lane == 0) {
+      const bool table = kv.page_table;
+      const int entry = table ? kv.page_table[tile.sequence * kv.pages_per_sequence + page] : page;
+#pragma unroll
+      for (int part = 0; part < C::kParts; ++part)
+        ptx::load_box(to + part * C::kKeyBytes, which == kV ? &call.v : &call.k, part * kBoxColumns, 0,
+                      tile.kv_head, entry, table ? 0 : tile.sequence, full);
+    }
+    return C::kParts * kBoxBytes;
+  }
+  if (which == kK && live <= 0) return 0;
+  const auto* from = static_cast<const typename C::T*>(which == kV ? kv.v : kv.k) +
+                     (live > 0 ? kv.offset(tile.sequence, tile.kv_head, page * kBoxKeys) : 0);
+  const int octet = lane % 8;
+#pragma unroll 1
+  for (int i = lane / 8; i < kBoxKeys * C::kParts; i += 4) {
+    const int part = i / kBoxKeys, key = i % kBoxKeys;
+    uint4 bits{};
+    if (key < live && part * kBoxColumns + octet * 8 < kv.head_dim)
+      bits = ptx::load_cached(
+          reinterpret_cast<const uint4*>(from + key * kv.token_stride + part * kBoxColumns + octet * 8));
+    *reinterpret_cast<uint4*>(to + part * C::kKeyBytes + key * 128 + (octet ^ key % 8) * 16) = bits;
+  }
+  ptx::shared_before_bulk();
+  return 0;
+}
+
+// One warp: what the block works on, tile after tile, and its queries.
+template <class C>
+__device__ __forceinline__ void assign_tiles(AttentionShared<C>& shared, const AttentionCall& call) {
+  cuda::AttentionWork<C::kRows> work(call.sizes);
+  TileSlot<C> at;
+  bool more = true;
+  for (; more; ++at.n) {
+    cuda::AttentionTile tile;
+    more = work.next(tile);
+    if (!more) tile.sequence = -1;
+    ptx::mbarrier_wait(&shared.q_empty[at.stage()], at.phase() ^ 1);
+    if (threadIdx.x % 32 == 0) {
+      uint64_t* full = &shared.q_full[at.stage()];
+      shared.tiles[at.record()] = tile;
+      ptx::mbarrier_arrive(&shared.known[at.record()]);
+      ptx::mbarrier_arrive_expect(full, more ? C::kParts * C::kQueryBytes : 0);
+#pragma unroll 1
+      for (int i = 0; i < C::kParts * C::kGroups && more; ++i)
+        ptx::load_box(
+            shared.q[at.stage()][0] + i * kBoxBytes, &call.q,
+            make_int3(i / C::kGroups * kBoxColumns, tile.head,
+                      tile.first_token + ((tile.row + i % C::kGroups * 64) >> call.sizes.pack_shift)),
+            full);
+    }
+    __syncwarp();
+  }
+}
+
+// One warp: K or V of every tile, from the last key tile to the first.
+template <class C>
+__device__ __forceinline__ void produce_keys(AttentionShared<C>& shared, const AttentionCall& call,
+                                             Operand which) {
+  uint32_t load = 0;
+  for (TileSlot<C> at;; ++at.n) {
+    ptx::mbarrier_wait(&shared.known[at.record()], at.record_phase());
+    const cuda::AttentionTile& tile = shared.tiles[at.record()];
+    if (tile.sequence < 0) return;
+    const cuda::KeyTiles all = cuda::key_tiles<C::kKeys>(call.sizes, tile, tile.row, C::kRows);
+#pragma unroll 1
+    for (int n = all.end - 1; n >= all.first; --n, ++load) {
+      const uint32_t stage = load % C::kStages;
+      uint64_t* full = &shared.full[which][stage];
+      ptx::mbarrier_wait(&shared.empty[which][stage], load / C::kStages & 1 ^ 1);
+      uint32_t bytes = 0;
+#pragma unroll 1
+      for (int i = 0; i < C::kKeys / kBoxKeys; ++i)
+        bytes += load_page<C>(shared.keys[which][stage][0] + i * kBoxBytes, call, which, tile,
+                              n * (C::kKeys / kBoxKeys) + i, full);
+      __syncwarp();
+      // NOTE: the bytes may arrive before this announces them; the phase cannot end without its one arrival.
+      if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive_expect(full, bytes);
+    }
+  }
+}
+
+// ---- consumers
+
+// Warpgroups issue their products one after the other, in rounds. Barrier 1 + group.
+template <class C>
+struct Turns {
+  int group;
+
+  __device__ __forceinline__ void start() const {
+    if (C::kTurns && group == C::kGroups - 1) pass();
+  }
+  __device__ __forceinline__ void wait() const {
+    if (C::kTurns) ptx::named_barrier_sync(1 + group, 2 * kGroupThreads);
+  }
+  __device__ __forceinline__ void pass() const {
+    if (C::kTurns)
+      ptx::named_barrier_arrive(1 + (group + 1 == C::kGroups ? 0 : group + 1), 2 * kGroupThreads);
+  }
+};
+
+__device__ __forceinline__ void release(uint64_t* empty) {
+  if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(empty);
+}
+
+template <class C>
+__device__ __forceinline__ void issue_scores(AttentionShared<C>& shared, uint32_t& q, int stage,
+                                             float (&s)[C::kKeys / 2]) {
+  const uint32_t right = ptx::tile_word(ptx::shared_address(shared.keys[kK][stage][0]));
+  asm volatile("" : "+r"(q));  // XX
+  ptx::wgmma_begin();
+#pragma unroll
+  for (int part = 0; part < C::kParts; ++part)
+#pragma unroll
+    for (int k = 0; k < 128; k += 32)
+      ptx::wgmma_f16<typename C::T>(s, ptx::advance_word(q, part * C::kQueryBytes + k),
+                                    ptx::advance_word(right, part * C::kKeyBytes + k), part | k);
+  ptx::wgmma_commit();
+}
+
+template <class C>
+__device__ __forceinline__ void issue_output(AttentionShared<C>& shared, const uint32_t (&p)[C::kKeys / 4],
+                                             int stage, float (&o)[C::kHeadDim / 2]) {
+  const uint32_t right = ptx::row_word(ptx::shared_address(shared.keys[kV][stage][0]), C::kKeyBytes);
+  ptx::wgmma_begin();
+#pragma unroll
+  for (int k = 0; k < C::kKeys / 16; ++k)
+    ptx::wgmma_f16_registers<typename C::T>(o, p + 4 * k, ptx::advance_word(right, k * 16 * 128), 1);
+  ptx::wgmma_commit();
+}
+
+template <class C>
+__device__ __forceinline__ void pack_weights(const float (&s)[C::kKeys / 2], uint32_t (&p)[C::kKeys / 4]) {
+#pragma unroll
+  for (int i = 0; i < C::kKeys / 4; ++i) p[i] = cuda::pack_pair(s[2 * i], s[2 * i + 1], typename C::T{});
+}
+
+// Rows of a thread within the sequence: this one and the one 8 further.
+template <class C>
+__device__ __forceinline__ int first_row_of_thread(const cuda::AttentionTile& tile) {
+  const int thread = ptx::thread_index() - kGroupThreads;
+  return tile.row + thread / 32 * 16 + thread % 32 / 4;
+}
+
+template <class C>
+__device__ __forceinline__ void mask_keys(const AttentionCall& call, const cuda::AttentionTile& tile,
+                                          int first_key, float (&s)[C::kKeys / 2]) {
+  const int row = first_row_of_thread<C>(tile);
+  int first[2], end[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const cuda::KeyRange keys = cuda::keys_of_token(call.sizes, tile, (row + 8 * i) >> call.sizes.pack_shift);
+    first[i] = keys.first - first_key, end[i] = keys.end - first_key;
+  }
+  cuda::mask_scores(s, first, end);
+}
+
+// Writes the rows; those that met Inf or NaN in V are computed again key by key, since 0 * NaN in a masked place is NaN.
+template <class C>
+__device__ __forceinline__ void store_output(const AttentionCall& call, const cuda::AttentionTile& tile,
+                                             const float (&o)[C::kHeadDim / 2],
+                                             const typename C::Softmax& softmax) {
+  using T = typename C::T;
+  const int shift = call.sizes.pack_shift, in_pack = (1 << shift) - 1,
+            first_row = first_row_of_thread<C>(tile);
+  T* out[2];
+  float factor[2];
+  bool repair[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const float total = softmax.total(i);
+    factor[i] = softmax.is_empty(total) ? 0.0f : ptx::reciprocal_fast(total);
+    const int row = first_row + 8 * i;
+    const int64_t token = tile.first_token + (row >> shift), head = tile.head + (row & in_pack);
+    const bool exists = row >> shift < tile.queries;
+    out[i] = exists ? static_cast<T*>(call.rows.out) + token * call.rows.out_token + head * call.rows.out_head
+                    : nullptr;
+    if (exists && call.rows.lse && ptx::thread_index() % 4 == 0)
+      call.rows.lse[token * call.rows.lse_token + head * call.rows.lse_head] =
+          softmax.log_sum(i, total, call.scale_log2);
+    repair[i] = exists && total == total && cuda::row_is_not_finite(o, i);
+  }
+  cuda::store_rows(o, factor, out, call.rows.head_dim);
+  cuda::attend_rows<C::kHeadDim / 32>(call.rows, call.sizes, tile, first_row - ptx::thread_index() % 32 / 4,
+                                      repair);
+}
+
+template <class C>
+__device__ __forceinline__ void consume(AttentionShared<C>& shared, const AttentionCall& call, int group) {
+  const Turns<C> turns{group};
+  const float c = call.scale_log2;
+  TileSlot<C> at;
+  RingSlot<C::kStages> slot;
+  turns.start();
+  while (true) {
+    ptx::mbarrier_wait(&shared.q_full[at.stage()], at.phase());
+    const cuda::AttentionTile& tile = shared.tiles[at.record()];
+    if (tile.sequence < 0) return;
+    const cuda::KeyTiles all = cuda::key_tiles<C::kKeys>(call.sizes, tile, tile.row, C::kRows);
+    cuda::KeyTiles mine = cuda::key_tiles<C::kKeys>(call.sizes, tile, tile.row + 64 * group, 64);
+    if (mine.count() == 0) mine.first = mine.end = all.first;
+    uint32_t q = ptx::tile_word(ptx::shared_address(shared.q[at.stage()][0] + group * kBoxBytes));
+    float s[C::kKeys / 2], o[C::kHeadDim / 2] = {}, rescale[2];
+    uint32_t p[C::kKeys / 4];
+    typename C::Softmax softmax;
+    const auto skip = [&] {  // keys that only the other warpgroups' rows see
+      turns.wait(), turns.pass();
+      for (int which = 0; which < 2; ++which) {
+        ptx::mbarrier_wait(&shared.full[which][slot.stage], slot.phase);
+        release(&shared.empty[which][slot.stage]);
+      }
+      slot.next();
+    };
+
+    for (int n = all.end - 1; n >= mine.end; --n) skip();
+    if (mine.count() > 0) {
+      int n = mine.end - 1;
+      ptx::mbarrier_wait(&shared.full[kK][slot.stage], slot.phase);
+      turns.wait();
+      issue_scores<C>(shared, q, slot.stage, s);
+      turns.pass();
+      ptx::wgmma_wait<0>();
+      ptx::keep(s);
+      release(&shared.empty[kK][slot.stage]);
+      if (mine.is_masked(n)) mask_keys<C>(call, tile, n * C::kKeys, s);
+      softmax.update(s, c, rescale);
+      pack_weights<C>(s, p);
+      ptx::mbarrier_wait(&shared.full[kV][slot.stage], slot.phase);
+      slot.next();
+
+#pragma unroll 1
+      for (--n; n >= mine.first; --n) {
+        ptx::mbarrier_wait(&shared.full[kK][slot.stage], slot.phase);
+        turns.wait();
+        issue_scores<C>(shared, q, slot.stage, s);
+        const RingSlot<C::kStages> previous = slot.previous();
+        issue_output<C>(shared, p, previous.stage, o);
+        turns.pass();
+        ptx::wgmma_wait<1>();
+        ptx::keep(s);
+        release(&shared.empty[kK][slot.stage]);
+        if (mine.is_masked(n)) mask_keys<C>(call, tile, n * C::kKeys, s);
+        softmax.update(s, c, rescale);
+        ptx::finish_before(softmax.sum[0] + softmax.sum[1]);
+        ptx::mbarrier_wait(&shared.full[kV][slot.stage], slot.phase);
+        ptx::wgmma_wait<0>();
+        ptx::keep(o);
+        release(&shared.empty[kV][previous.stage]);
+        cuda::rescale_rows(o, rescale);
+        pack_weights<C>(s, p);
+        slot.next();
+      }
+      release(&shared.q_empty[at.stage()]);
+      const RingSlot<C::kStages> previous = slot.previous();
+      issue_output<C>(shared, p, previous.stage, o);
+      ptx::wgmma_wait<0>();
+      ptx::keep(o);
+      release(&shared.empty[kV][previous.stage]);
+    } else {
+      release(&shared.q_empty[at.stage()]);
+    }
+    for (int n = mine.first - 1; n >= all.first; --n) skip();
+    store_output<C>(call, tile, o, softmax);
+    ++at.n;
+  }
+}
+
+}  // namespace octavo
