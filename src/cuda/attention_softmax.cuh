@@ -82,7 +82,7 @@ struct OnlineSoftmax {
       const bool stays = (highest - top[i]) * c <= static_cast<float>(kHeadroom);
       const float before = top[i];
       top[i] = stays ? before : highest;
-      shift[i] = top[i] == -INFINITY ? 0.0f : top[i] * c;
+      shift[i] = top[i] == -INFINITY ? 0.0f : __fmul_rn(top[i], c);
       rescale[i] = stays ? 1.0f : ptx::exp2_fast(fmaf(before, c, -shift[i]));
     }
   }
@@ -93,8 +93,10 @@ struct OnlineSoftmax {
   __device__ __forceinline__ static bool is_empty(float total_of_row) { return total_of_row < 0.5f; }
   // log of the sum of exp(scale * score); -inf for a row that saw nothing.
   __device__ __forceinline__ float log_sum(int i, float total_of_row, float c) const {
-    constexpr float kLn2 = 0.693147180559945309f;
-    return is_empty(total_of_row) ? -INFINITY : (top[i] * c + log2f(total_of_row)) * kLn2;
+    constexpr float kLn2High = 0.693147182464599609375f, kLn2Low = -1.904654323148236e-09f;
+    if (is_empty(total_of_row)) return -INFINITY;
+    const float shift = __fmul_rn(top[i], c);  // rounded, as the exponents saw it
+    return fmaf(shift, kLn2High, fmaf(shift, kLn2Low, logf(total_of_row)));
   }
 };
 

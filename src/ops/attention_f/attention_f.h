@@ -2,6 +2,9 @@
 // GQA: query head h reads KV head h / (Hq / Hkv). Causal is bottom-right aligned: query i of Sq sees keys
 // j <= i + Sk - Sq. A fully masked row gives 0 and LSE -inf. LSE is the natural log.
 // An INT8 cache is read as it is: code * scale, the scale folded into the score (K) and into the probability (V).
+// On CUDA: tensor cores for f16 and bf16 (q and cache alike) with D a multiple of 8, up to 128 by the Hopper kernel and up to 256
+// by the portable one, rows on 16 bytes and scale > 0; a plain kernel for everything else up to D = 512. q_start, kv_len and the
+// page table are read on the device and not checked there; no workspace.
 #pragma once
 #include "core/context.h"
 #include "core/kv_view.h"

@@ -8,6 +8,7 @@
 #include "cuda/ptx/grid_dependency.cuh"
 #include "cuda/ptx/mma_f16.cuh"
 #include "cuda/ptx/mma_s8.cuh"
+#include "cuda/ptx/warpgroup.cuh"
 #include "ops/attention_f/attention_f_call.cuh"
 
 namespace octavo {
@@ -29,6 +30,7 @@ struct PortableConfig {
 template <class C>
 struct PortableShared {
   uint4 q[C::kRows][C::kOctets], k[kKeys][C::kOctets], v[kKeys][C::kOctets];
+  cuda::AttentionTile tile;
 };
 template <class C>
 __device__ __forceinline__ uint4* place(uint4 (*rows)[C::kOctets], int row, int octet) {
@@ -39,9 +41,9 @@ __device__ __forceinline__ uint4* place(uint4 (*rows)[C::kOctets], int row, int 
 template <class C, int kCount, class RowAt>
 __device__ __forceinline__ void load_rows(uint4 (*to)[C::kOctets], const void* from, int octets,
                                           RowAt&& row_at) {
-  const int octet = static_cast<int>(threadIdx.x) % C::kOctets;
+  const int thread = ptx::thread_index(), octet = thread % C::kOctets;
 #pragma unroll 1
-  for (int row = static_cast<int>(threadIdx.x) / C::kOctets; row < kCount; row += kThreads / C::kOctets) {
+  for (int row = thread / C::kOctets; row < kCount; row += kThreads / C::kOctets) {
     const int64_t at = row_at(row);
     const bool exists = at >= 0 && octet < octets;
     const auto* source = static_cast<const typename C::T*>(from) + (exists ? at + octet * 8 : 0);
@@ -60,11 +62,16 @@ __device__ __forceinline__ void load_keys(uint4 (*to)[C::kOctets], const void* f
   ptx::copy_async_commit();
 }
 
+template <class C>
+__device__ __forceinline__ void mma(float* d, const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  ptx::mma_f16(reinterpret_cast<float(&)[4]>(*d), a, b0, b1, typename C::T{});
+}
+
 // s[b] = rows 16 b .. of the warp times 64 keys.
 template <class C>
 __device__ __forceinline__ void scores(PortableShared<C>& shared, int warp_row,
                                        float (&s)[C::kBlocks][kKeys / 2]) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int lane = ptx::thread_index() % 32;  // NOTE: read again, else ptxas keeps every address in registers
 #pragma unroll
   for (int b = 0; b < C::kBlocks; ++b)
 #pragma unroll
@@ -81,8 +88,8 @@ __device__ __forceinline__ void scores(PortableShared<C>& shared, int warp_row,
       ptx::load_matrices(k, place<C>(shared.k, key + lane / 16 * 8 + lane % 8, d + lane / 8 % 2));
 #pragma unroll
       for (int b = 0; b < C::kBlocks; ++b) {
-        ptx::mma_f16<typename C::T>(s[b] + key / 2, q[b], k[0], k[1]);
-        ptx::mma_f16<typename C::T>(s[b] + key / 2 + 4, q[b], k[2], k[3]);
+        mma<C>(s[b] + key / 2, q[b], k[0], k[1]);
+        mma<C>(s[b] + key / 2 + 4, q[b], k[2], k[3]);
       }
     }
   }
@@ -92,7 +99,7 @@ __device__ __forceinline__ void scores(PortableShared<C>& shared, int warp_row,
 template <class C>
 __device__ __forceinline__ void add_values(PortableShared<C>& shared, const float (&s)[C::kBlocks][kKeys / 2],
                                            float (&o)[C::kBlocks][C::kDim / 2]) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int lane = ptx::thread_index() % 32;
 #pragma unroll
   for (int key = 0; key < kKeys; key += 16) {
     uint32_t p[C::kBlocks][4];
@@ -107,22 +114,23 @@ __device__ __forceinline__ void add_values(PortableShared<C>& shared, const floa
       ptx::load_matrices_transposed(v, place<C>(shared.v, key + lane % 16, d + lane / 16));
 #pragma unroll
       for (int b = 0; b < C::kBlocks; ++b) {
-        ptx::mma_f16<typename C::T>(o[b] + 4 * d, p[b], v[0], v[1]);
-        ptx::mma_f16<typename C::T>(o[b] + 4 * d + 4, p[b], v[2], v[3]);
+        mma<C>(o[b] + 4 * d, p[b], v[0], v[1]);
+        mma<C>(o[b] + 4 * d + 4, p[b], v[2], v[3]);
       }
     }
   }
 }
 
+// Stores 16 rows; bit i of the result: this thread's row i met Inf or NaN in V.
 template <class C>
-__device__ __forceinline__ void store_block(const cuda::RowOperands& r, const cuda::AttentionSizes& sizes,
-                                            const cuda::AttentionTile& tile, int row, float c,
-                                            const float (&o)[C::kDim / 2],
-                                            const cuda::OnlineSoftmax<kHeadroom>& softmax) {
+__device__ __forceinline__ unsigned store_block(const cuda::RowOperands& r, const cuda::AttentionSizes& sizes,
+                                                const cuda::AttentionTile& tile, int row, float c,
+                                                const float (&o)[C::kDim / 2],
+                                                const cuda::OnlineSoftmax<kHeadroom>& softmax) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   typename C::T* out[2];
   float factor[2];
-  bool repair[2];
+  unsigned repair = 0;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const float total = softmax.total(i);
@@ -133,10 +141,10 @@ __device__ __forceinline__ void store_block(const cuda::RowOperands& r, const cu
     out[i] = exists ? static_cast<typename C::T*>(r.out) + at * r.out_token + head * r.out_head : nullptr;
     if (exists && r.lse && lane % 4 == 0)
       r.lse[at * r.lse_token + head * r.lse_head] = softmax.log_sum(i, total, c);
-    repair[i] = exists && total == total && cuda::row_is_not_finite(o, i);
+    repair |= exists && total == total && cuda::row_is_not_finite(o, i) ? 1u << i : 0;
   }
   cuda::store_rows(o, factor, out, r.head_dim);
-  cuda::attend_rows<C::kDim / 32>(r, sizes, tile, row, repair);
+  return repair;
 }
 
 template <class C>
@@ -153,12 +161,14 @@ __global__ void __launch_bounds__(kThreads, C::kDim <= 128 ? 2 : 1)
   const float c = r.scale * kLog2e;
 
   cuda::AttentionWork<C::kRows> work(sizes);
-  cuda::AttentionTile tile;
-  while (work.next(tile)) {
+  const cuda::AttentionTile& tile = shared.tile;
+  for (cuda::AttentionTile next; work.next(next);) {
+    __syncthreads();  // nobody reads the tile before any more
+    if (threadIdx.x == 0) shared.tile = next;
+    __syncthreads();
     const cuda::KeyTiles pages = cuda::key_tiles<kKeys>(sizes, tile, tile.row, C::kRows);
     float s[C::kBlocks][kKeys / 2], o[C::kBlocks][C::kDim / 2] = {};
     cuda::OnlineSoftmax<kHeadroom> softmax[C::kBlocks];
-    __syncthreads();  // nobody reads the tile before any more
     load_rows<C, C::kRows>(shared.q, r.q, r.head_dim / 8, [&](int i) {
       const int row = tile.row + i, token = row >> sizes.pack_shift,
                 head = tile.head + (row & ((1 << sizes.pack_shift) - 1));
@@ -192,9 +202,15 @@ __global__ void __launch_bounds__(kThreads, C::kDim <= 128 ? 2 : 1)
       }
       add_values<C>(shared, s, o);
     }
+    unsigned repairs = 0;
 #pragma unroll
     for (int b = 0; b < C::kBlocks; ++b)
-      store_block<C>(r, sizes, tile, tile.row + warp_row + 16 * b, c, o[b], softmax[b]);
+      repairs |= store_block<C>(r, sizes, tile, tile.row + warp_row + 16 * b, c, o[b], softmax[b]) << (2 * b);
+#pragma unroll 1
+    for (int b = 0; b < C::kBlocks; ++b) {
+      const bool asked[2] = {(repairs >> (2 * b) & 1) != 0, (repairs >> (2 * b + 1) & 1) != 0};
+      cuda::attend_rows<C::kDim / 32>(r, sizes, tile, tile.row + warp_row + 16 * b, asked);
+    }
   }
 }
 

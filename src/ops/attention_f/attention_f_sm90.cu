@@ -11,7 +11,7 @@ namespace octavo {
 namespace {
 
 #ifndef CFG64
-#define CFG64 3, 128, 4, 2, 4
+#define CFG64 3, 128, 4, 2, 0
 #endif
 #ifndef CFG128
 #define CFG128 2, 128, 2, 2, 0
@@ -65,7 +65,7 @@ cuda::BoxedTensor query_boxes(const AttentionFArgs& a, int pack_shift) {
 }
 
 // NOTE: a pool does not say how many pages it has; page numbers come from the table and are in range.
-cuda::BoxedTensor key_boxes(const KvView& kv, const void* data, int64_t sequences) {
+cuda::BoxedTensor key_boxes(const KvView& kv, const void* data, int64_t sequences, int box_keys) {
   constexpr int64_t kMostPages = INT32_MAX;
   const int64_t bytes = size_of(kv.dtype), spare = kv.token_stride * bytes;
   const bool table = kv.page_table;
@@ -77,7 +77,7 @@ cuda::BoxedTensor key_boxes(const KvView& kv, const void* data, int64_t sequence
           .stride_bytes = {0, kv.token_stride * bytes, kv.head_stride * bytes,
                            kv.page_stride > 0 ? kv.page_stride * bytes : spare,
                            kv.sequence_stride > 0 ? kv.sequence_stride * bytes : spare},
-          .box = {kBoxColumns, kBoxKeys, 1, 1, 1}};
+          .box = {kBoxColumns, box_keys, 1, 1, 1}};
 }
 
 template <class C>
@@ -86,8 +86,8 @@ void run_config(const Context& ctx, const AttentionFArgs& a) {
   constexpr float kLog2e = 1.44269504088896340736f;
   const int pack_shift = pack_shift_of(a);
   const AttentionCall call{.q = cuda::tensor_map_of(query_boxes(a, pack_shift)),
-                           .k = cuda::tensor_map_of(key_boxes(a.kv, a.kv.k, a.kv_len.dim(0))),
-                           .v = cuda::tensor_map_of(key_boxes(a.kv, a.kv.v, a.kv_len.dim(0))),
+                           .k = cuda::tensor_map_of(key_boxes(a.kv, a.kv.k, a.kv_len.dim(0), C::kBoxKeys)),
+                           .v = cuda::tensor_map_of(key_boxes(a.kv, a.kv.v, a.kv_len.dim(0), C::kBoxKeys)),
                            .sizes = attention_sizes(a, pack_shift),
                            .rows = row_operands(a),
                            .scale_log2 = a.scale * kLog2e};
@@ -118,7 +118,7 @@ bool attention_f_fits_sm90(const AttentionFArgs& a, const DeviceFacts& facts) {
   if (a.q.dim(2) % 8 != 0 || a.q.dim(2) > 128 || a.q.dim(0) == 0 || a.q.dim(0) > INT32_MAX / 64) return false;
   // NOTE: a build without sm_90a code has kernels that trap; they need few registers.
   return cuda::tensor_map_takes(query_boxes(a, 0)) &&
-         cuda::tensor_map_takes(key_boxes(a.kv, a.kv.k, a.kv_len.dim(0))) &&
+         cuda::tensor_map_takes(key_boxes(a.kv, a.kv.k, a.kv_len.dim(0), kPage)) &&
          cuda::kernel_facts(reinterpret_cast<const void*>(attention_f_wgmma<Dim64<F16>>), 0).registers >= 96;
 }
 

@@ -19,11 +19,12 @@ namespace octavo {
 namespace ptx = cuda::ptx;
 
 inline constexpr int kGroupThreads = 128;
-inline constexpr int kBoxKeys = KvView::kPageTokens, kBoxColumns = 64, kBoxBytes = kBoxKeys * kBoxColumns * 2;
+inline constexpr int kPage = KvView::kPageTokens, kBoxColumns = 64,
+                     kGroupBytes = 64 * 128;  // of a warpgroup's queries
 
 struct AttentionCall {
   CUtensorMap q;     // boxes of 64 rows x 64 columns: (column, head, token)
-  CUtensorMap k, v;  // boxes of 64 keys x 64 columns: (column, key in page, head, page, sequence)
+  CUtensorMap k, v;  // boxes of kBoxKeys keys x 64 columns: (column, key in page, head, page, sequence)
   cuda::AttentionSizes sizes;
   cuda::RowOperands rows;
   float scale_log2;  // scale * log2(e)
@@ -45,7 +46,9 @@ struct AttentionConfig {
   static constexpr int kProducerRegisters = kGroups == 3 ? 32 : kKeys > 128 ? 24 : 40;
   static constexpr int kConsumerRegisters = kGroups == 3 ? 160 : kKeys > 128 ? 240 : 232;
   static_assert(kProducerRegisters + kGroups * kConsumerRegisters <= (kGroups == 3 ? 512 : 504));
-  static constexpr int kKeyBytes = kKeys * 128, kQueryBytes = kRows * 128;  // of one part
+  static constexpr int kKeyBytes = kKeys * 128, kQueryBytes = kRows * 128;           // of one part
+  static constexpr int kBoxKeys = kKeys % 64 == 0 ? 64 : kKeys % 32 == 0 ? 32 : 16;  // boxes lie inside pages
+  static constexpr int kBoxBytes = kBoxKeys * 128;
   static_assert(kHeadDim % kBoxColumns == 0 && kKeys % kBoxKeys == 0);
 };
 
@@ -99,32 +102,34 @@ struct TileSlot {
 
 // ---- producers: three warps
 
-// Keys [page 64, page 64 + 64) of K or V to kParts boxes. Keys from tile.keys on are not read. The page of
-// the last key arrives through registers, zeros behind it: 0 * NaN is NaN, so V must hold no garbage. Of a page without
+// Keys [first_key, first_key + kBoxKeys) of K or V to kParts boxes. Keys from tile.keys on are not read. A box that holds the
+// last key inside arrives through registers, zeros behind it: 0 * NaN is NaN, so V must hold no garbage. Of a box without
 // keys, V is all zeros and K keeps what was there (its scores are masked). Returns the bytes that the copy engine will bring.
 template <class C>
-__device__ __forceinline__ uint32_t load_page(uint8_t* to, const AttentionCall& call, Operand which,
-                                              const cuda::AttentionTile& tile, int page, uint64_t* full) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, live = tile.keys - page * kBoxKeys;
+__device__ __forceinline__ uint32_t load_box_of_keys(uint8_t* to, const AttentionCall& call, Operand which,
+                                                     const cuda::AttentionTile& tile, int first_key,
+                                                     uint64_t* full) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, live = tile.keys - first_key;
   const KvView& kv = call.rows.kv;
-  if (live >= kBoxKeys) {
+  if (live >= C::kBoxKeys) {
     if (lane == 0) {
       const bool table = kv.page_table;
+      const int page = first_key / kPage;
       const int entry = table ? kv.page_table[tile.sequence * kv.pages_per_sequence + page] : page;
 #pragma unroll
       for (int part = 0; part < C::kParts; ++part)
-        ptx::load_box(to + part * C::kKeyBytes, which == kV ? &call.v : &call.k, part * kBoxColumns, 0,
-                      tile.kv_head, entry, table ? 0 : tile.sequence, full);
+        ptx::load_box(to + part * C::kKeyBytes, which == kV ? &call.v : &call.k, part * kBoxColumns,
+                      first_key % kPage, tile.kv_head, entry, table ? 0 : tile.sequence, full);
     }
-    return C::kParts * kBoxBytes;
+    return C::kParts * C::kBoxBytes;
   }
   if (which == kK && live <= 0) return 0;
   const auto* from = static_cast<const typename C::T*>(which == kV ? kv.v : kv.k) +
-                     (live > 0 ? kv.offset(tile.sequence, tile.kv_head, page * kBoxKeys) : 0);
+                     (live > 0 ? kv.offset(tile.sequence, tile.kv_head, first_key) : 0);
   const int octet = lane % 8;
 #pragma unroll 1
-  for (int i = lane / 8; i < kBoxKeys * C::kParts; i += 4) {
-    const int part = i / kBoxKeys, key = i % kBoxKeys;
+  for (int i = lane / 8; i < C::kBoxKeys * C::kParts; i += 4) {
+    const int part = i / C::kBoxKeys, key = i % C::kBoxKeys;
     uint4 bits{};
     if (key < live && part * kBoxColumns + octet * 8 < kv.head_dim)
       bits = ptx::load_cached(
@@ -154,7 +159,7 @@ __device__ __forceinline__ void assign_tiles(AttentionShared<C>& shared, const A
 #pragma unroll 1
       for (int i = 0; i < C::kParts * C::kGroups && more; ++i)
         ptx::load_box(
-            shared.q[at.stage()][0] + i * kBoxBytes, &call.q,
+            shared.q[at.stage()][0] + i * kGroupBytes, &call.q,
             make_int3(i / C::kGroups * kBoxColumns, tile.head,
                       tile.first_token + ((tile.row + i % C::kGroups * 64) >> call.sizes.pack_shift)),
             full);
@@ -180,9 +185,9 @@ __device__ __forceinline__ void produce_keys(AttentionShared<C>& shared, const A
       ptx::mbarrier_wait(&shared.empty[which][stage], load / C::kStages & 1 ^ 1);
       uint32_t bytes = 0;
 #pragma unroll 1
-      for (int i = 0; i < C::kKeys / kBoxKeys; ++i)
-        bytes += load_page<C>(shared.keys[which][stage][0] + i * kBoxBytes, call, which, tile,
-                              n * (C::kKeys / kBoxKeys) + i, full);
+      for (int i = 0; i < C::kKeys / C::kBoxKeys; ++i)
+        bytes += load_box_of_keys<C>(shared.keys[which][stage][0] + i * C::kBoxBytes, call, which, tile,
+                                     n * C::kKeys + i * C::kBoxKeys, full);
       __syncwarp();
       // NOTE: the bytes may arrive before this announces them; the phase cannot end without its one arrival.
       if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive_expect(full, bytes);
@@ -217,7 +222,7 @@ template <class C>
 __device__ __forceinline__ void issue_scores(AttentionShared<C>& shared, uint32_t& q, int stage,
                                              float (&s)[C::kKeys / 2]) {
   const uint32_t right = ptx::tile_word(ptx::shared_address(shared.keys[kK][stage][0]));
-  asm volatile("" : "+r"(q));  // XX
+  ptx::keep(q);  // not the sums below
   ptx::wgmma_begin();
 #pragma unroll
   for (int part = 0; part < C::kParts; ++part)
@@ -309,7 +314,7 @@ __device__ __forceinline__ void consume(AttentionShared<C>& shared, const Attent
     const cuda::KeyTiles all = cuda::key_tiles<C::kKeys>(call.sizes, tile, tile.row, C::kRows);
     cuda::KeyTiles mine = cuda::key_tiles<C::kKeys>(call.sizes, tile, tile.row + 64 * group, 64);
     if (mine.count() == 0) mine.first = mine.end = all.first;
-    uint32_t q = ptx::tile_word(ptx::shared_address(shared.q[at.stage()][0] + group * kBoxBytes));
+    uint32_t q = ptx::tile_word(ptx::shared_address(shared.q[at.stage()][0] + group * kGroupBytes));
     float s[C::kKeys / 2], o[C::kHeadDim / 2] = {}, rescale[2];
     uint32_t p[C::kKeys / 4];
     typename C::Softmax softmax;
