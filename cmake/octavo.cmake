@@ -142,3 +142,14 @@ function(octavo_folder_tests)
     endforeach()
   endforeach()
 endfunction()
+
+# The large headers read once for the layers and once for the program: a build from nothing takes TODO of the time.
+# NOTE: ccache keeps no object that was made with them, so those builds go without it.
+function(octavo_precompile_headers)
+  target_precompile_headers(octavo_core PRIVATE <algorithm> <filesystem> <functional> <map> <memory> <optional> <string> <vector>
+    <fmt/format.h> <nlohmann/json.hpp>)
+  foreach(folder IN ITEMS formats harness tokenizer weights model engine)
+    target_precompile_headers(octavo_${folder} REUSE_FROM octavo_core)
+  endforeach()
+  target_precompile_headers(octavo_program PRIVATE <CLI/CLI.hpp> <fmt/format.h> <nlohmann/json.hpp>)
+endfunction()
