@@ -6,7 +6,7 @@ import inspect
 
 import torch
 
-from . import eager, ops
+from . import _octavo, eager
 
 
 def _save(ctx, inputs, output):
@@ -142,6 +142,7 @@ def autograd_kernel(name):
     """
     op, kernel = getattr(torch.ops.octavo, name).default, getattr(eager, name)
     formula, setup = FORMULAS.get(name) or _refuse(name)
+    must_see = _octavo.torch_must_see
     defaults = [p.default for p in inspect.signature(kernel).parameters.values()]
 
     def below(*arguments):
@@ -163,7 +164,7 @@ def autograd_kernel(name):
     Gradient.__name__ = Gradient.__qualname__ = f"octavo_{name}"
 
     def call(*arguments):
-        if not ops.through_dispatcher(*arguments):
+        if not must_see(*arguments):
             return kernel(*arguments)
         if torch.is_grad_enabled() and any(isinstance(a, torch.Tensor) and a.requires_grad for a in arguments):
             return Gradient.apply(*arguments)

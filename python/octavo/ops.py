@@ -9,20 +9,19 @@ mode, the call goes through torch.ops.octavo.
 """
 import sys
 
-from . import eager
+from . import _octavo, eager
 
 _torch = None
-_TENSORS = ()          # types whose memory is theirs: no subclass that intercepts calls
-_OTHERS = frozenset((type(None), bool, int, float, str))
+_must_see = _octavo.torch_must_see
 
 
 def use_torch(torch):
     """Called by torch_ops once torch.ops.octavo exists."""
-    global _torch, _TENSORS, _OTHERS, _is_tracing, _modes, _transform, _grad_enabled
-    _is_tracing, _grad_enabled = torch.compiler.is_dynamo_compiling, torch.is_grad_enabled
-    _modes, _transform = torch._C._len_torch_dispatch_stack, torch._C._functorch.peek_interpreter_stack
-    _TENSORS, _OTHERS = frozenset((torch.Tensor, torch.nn.Parameter)), _OTHERS | {torch.dtype}
-    _torch = torch
+    global _torch, _is_tracing
+    c = torch._C
+    _octavo.watch_torch(c._len_torch_dispatch_stack, c._functorch.peek_interpreter_stack, torch.is_grad_enabled, torch.Tensor,
+                        torch.nn.Parameter)
+    _is_tracing, _torch = torch.compiler.is_dynamo_compiling, torch
 
 
 def through_dispatcher(*arguments):
@@ -31,17 +30,7 @@ def through_dispatcher(*arguments):
         if "torch" not in sys.modules:
             return False  # NumPy
         from . import torch_ops  # noqa: F401
-    if _is_tracing() or _modes() or _transform() is not None:
-        return True
-    grad = _grad_enabled()
-    for a in arguments:
-        kind = type(a)
-        if kind in _TENSORS:
-            if grad and a.requires_grad:
-                return True
-        elif kind not in _OTHERS:
-            return isinstance(a, _torch.Tensor)
-    return False
+    return _is_tracing() or _must_see(*arguments)
 
 
 def rms_norm(x, weight, eps=1e-5, residual=None, *, int8=False):
