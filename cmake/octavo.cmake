@@ -143,7 +143,7 @@ function(octavo_folder_tests)
   endforeach()
 endfunction()
 
-# The large headers read once for the layers and once for the program: a build from nothing takes TODO of the time.
+# The large headers are read once for the layers and once for the program.
 # NOTE: ccache keeps no object that was made with them, so those builds go without it.
 function(octavo_precompile_headers)
   target_precompile_headers(octavo_core PRIVATE <algorithm> <filesystem> <functional> <map> <memory> <optional> <string> <vector>
