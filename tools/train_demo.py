@@ -160,7 +160,10 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
         q, k, v = (p(x).view(batch, length, -1, self.shape.head_dim).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        grouped = q.dtype != torch.float32  # NOTE: torch has no fused fp32 attention for grouped heads
+        if not grouped:
+            k, v = (t.repeat_interleave(self.shape.heads // self.shape.kv_heads, dim=1) for t in (k, v))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
         return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
 
 
