@@ -2,7 +2,6 @@
 """Training proof: the built-in model's recipe (train_demo.py) in fp32 with octavo.optim.AdamW and with torch.optim.AdamW(fused=True).
 
     python3 tools/compare_optimizers.py --tokens tokens.npz --out training.json [--steps 500] [--device cuda] [--batch 32]
-    python3 tools/compare_optimizers.py --plot training.json docs/python_training.svg
 
 Both models begin equal and see the same rows and the same dropout, step by step. Written: both loss curves, the largest difference
 of the parameters after the first step, the largest relative difference of the mean loss over 10 steps, and milliseconds an update.
@@ -79,7 +78,7 @@ def train(arguments):
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
     result = {"what": "built-in model's recipe in fp32, octavo.optim.AdamW against torch.optim.AdamW(fused=True)", "device": device,
               "torch": torch.__version__, "octavo": octavo.__version__, "steps": len(curves["octavo"]), "steps_wanted": arguments.steps,
-              "batch": arguments.batch, "context": arguments.context, "lr": arguments.lr, "dropout": arguments.dropout, "seed": arguments.seed,
+              "batch": arguments.batch, "context": arguments.context, "tensors": len(list(pairs["octavo"][0].parameters())), "lr": arguments.lr, "dropout": arguments.dropout, "seed": arguments.seed,
               "seconds": round(time.time() - begin, 1), "largest_difference_after_step_1": first_step,
               "largest_relative_difference_of_mean_loss": apart, "window": WINDOW, "update_ms_p50": update,
               "loss": {kind: [round(v, 6) for v in c.tolist()] for kind, c in curves.items()}}
@@ -91,41 +90,10 @@ def train(arguments):
     return 0 if held else 1
 
 
-def plot(source, target):
-    result = json.loads(source.read_text())
-    window, (width, height, left, top, right, bottom) = result["window"], (640, 320, 50, 15, 15, 40)
-    curves = {kind: [sum(v[i:i + window]) / window for i in range(0, len(v) - window + 1, window)] for kind, v in result["loss"].items()}
-    low, high = min(map(min, curves.values())), max(map(max, curves.values()))
-    steps = result["steps"]
-
-    def point(i, value):
-        x = left + (width - left - right) * (i + 0.5) * window / steps
-        return f"{x:.1f},{top + (height - top - bottom) * (high - value) / (high - low):.1f}"
-
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
-             f'<rect width="{width}" height="{height}" fill="white"/>']
-    for i in range(5):
-        value = low + (high - low) * i / 4
-        y = top + (height - top - bottom) * (4 - i) / 4
-        x = left + (width - left - right) * i / 4
-        parts.append(f'<line x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/><text x="{left - 6}" y="{y + 4:.1f}" '
-                     f'text-anchor="end">{value:.2f}</text><text x="{x:.1f}" y="{height - bottom + 16}" text-anchor="middle">{steps * i // 4}</text>')
-    styles = {"torch": ("torch.optim.AdamW(fused=True)", "#c40", "3", "0.45"), "octavo": ("octavo.optim.AdamW", "#06c", "1.2", "1")}
-    for row, (kind, (name, colour, stroke, opacity)) in enumerate(styles.items()):
-        points = " ".join(point(i, v) for i, v in enumerate(curves[kind]))
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{stroke}" stroke-opacity="{opacity}"/>'
-                     f'<text x="{width - right - 190}" y="{top + 16 + 15 * row}" fill="{colour}">{name}</text>')
-    parts.append(f'<text x="{(left + width) / 2}" y="{height - 8}" text-anchor="middle">step; training loss in nats a token, mean over {window} steps; '
-                 f'{result["device"]}, fp32</text></svg>')
-    target.write_text("\n".join(parts) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", nargs=2, type=Path, metavar=("JSON", "SVG"))
-    parser.add_argument("--tokens", type=Path, help="tokens.npz with an array `simple`, as train_demo.py keeps it in its --cache")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--tokens", type=Path, required=True, help="tokens.npz with an array `simple`, as train_demo.py keeps it in its --cache")
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after that, which breaks the proof")
     parser.add_argument("--batch", type=int, default=32)
@@ -137,6 +105,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.steps < WINDOW:
         parser.error(f"--steps {given.steps}: at least {WINDOW}, the steps of a mean")
-    if not given.plot and not (given.tokens and given.out):
-        parser.error("give --tokens and --out, or --plot")
-    sys.exit(plot(*given.plot) if given.plot else train(given))
+    sys.exit(train(given))

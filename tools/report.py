@@ -6,7 +6,8 @@
                               <!-- results:DEVICE:OP --> and <!-- /results --> of the ops' pages
   report.py --check           writes nothing; fails where a document does not say what the JSON says
   report.py import RESULTS    bench/results/<gpu>/<op>.json of a GPU run: RESULTS/bench.json (octavo_gpu_bench) and
-                              RESULTS/peers.json (bench/peers) of the same session, and RESULTS/gemm*.json likewise
+                              RESULTS/peers.json (bench/peers) of the same session, and RESULTS/gemm*.json likewise;
+                              python.json of RESULTS/python_overhead.json and RESULTS/training.json (also alone)
 """
 import argparse
 import datetime
@@ -17,6 +18,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
+import python_results
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKED = re.compile(r"(<!-- results:(\w+)(?::(\w+))? -->\n).*?(<!-- /results -->)", re.S)
@@ -55,15 +58,31 @@ def in_seeds_tables(row: dict) -> bool:
     return "/seeds" in row["case"] or (row["op"] == "adamw" and row["case"] in ("1000000", "10000000", "50000000"))
 
 
+def folder_of(gpu: str) -> Path:
+    folder = ROOT / "bench/results" / gpu.removeprefix("NVIDIA ").split()[0].lower()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def import_from_python(results: Path, commit: str) -> bool:
+    files = [path for name in ("python_overhead.json", "training.json") if (path := results / name).exists()]
+    if not files:
+        return False
+    stamp = {"commit": git("rev-parse", "--short=12", commit),
+             "date": datetime.datetime.fromtimestamp(files[0].stat().st_mtime, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return python_results.import_python(results, folder_of(json.loads(files[0].read_text())["device"]), stamp)
+
+
 def import_results(results: Path, commit: str) -> int:
+    if import_from_python(results, commit) and not (results / "bench.json").exists():
+        return 0
     bench = json.loads((results / "bench.json").read_text())
     peers = json.loads((results / "peers.json").read_text()) if (results / "peers.json").exists() else {"rows": []}
     if peers["rows"] and peers["gpu"] != bench["gpu"]:
         print(f"report: peers ran on {peers['gpu']}, the bench on {bench['gpu']}", file=sys.stderr)
         return 1
     rates = copy_rates(bench["rows"])
-    folder = ROOT / "bench/results" / bench["gpu"].removeprefix("NVIDIA ").split()[0].lower()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_of(bench["gpu"])
     every = bench["rows"] + peers["rows"]
     for path in sorted(results.glob("gemm*.json")):
         every += json.loads(path.read_text())["rows"]
@@ -223,6 +242,11 @@ def documents(root: Path) -> dict[Path, str]:
     if by_device:
         wanted[root / "docs/results.md"] = "\n".join(page)
     def filling(device: str, op: str | None) -> str:
+        python = root / "bench/results" / device / "python.json"
+        if op == "python" and python.exists():
+            text, drawings = python_results.documents(python, root / "docs/results")
+            wanted.update(drawings)
+            return text
         results = [r for r in by_device.get(device, []) if op in (None, r["op"])]
         if not results:
             return "Not measured yet.\n"
