@@ -84,7 +84,7 @@ def import_results(results: Path, commit: str) -> int:
     rates = copy_rates(bench["rows"])
     folder = folder_of(bench["gpu"])
     every = bench["rows"] + peers["rows"]
-    for path in sorted(results.glob("gemm*.json")):
+    for path in sorted([*results.glob("gemm*.json"), *results.glob("attention*.json")]):
         every += json.loads(path.read_text())["rows"]
     tables = {op: [r for r in every if r["op"] == op] for op in sorted({r["op"] for r in every} - {"copy"})}
     tables["seeds"] = [{**r, "case": f"{r['op']} {r['case'].removesuffix('/seeds')}"} for r in every if in_seeds_tables(r)]

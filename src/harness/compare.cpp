@@ -36,14 +36,15 @@ std::vector<double> values(const HostTensor& t) {
   return v;
 }
 
-double rounding_slack(const std::vector<double>& r, DType out) {
-  double a = 0;
+double rounding_slack(const std::vector<double>& r, DType out, double relative_slack) {
+  double a = 0, largest = 0;
   for (double x : r)
     if (std::isfinite(x)) {
+      largest = std::max(largest, std::abs(x));
       const double back = round_to(out, round_to(out, x + 0.3) - 0.3);
       if (std::isfinite(back)) a = std::max(a, 2 * std::abs(back - x));
     }
-  return a;
+  return a + relative_slack * largest;
 }
 
 std::string check_float_rule(const std::vector<double>& y, const std::vector<double>& r,
@@ -54,7 +55,7 @@ std::string check_float_rule(const std::vector<double>& y, const std::vector<dou
   if (!rule.nan_declared)
     for (size_t i = 0; i < r.size(); ++i)
       if (std::isnan(r[i])) return fmt::format("the reference is NaN at {} and the case declares no NaN", i);
-  const double a = rounding_slack(r, rule.out);
+  const double a = rounding_slack(r, rule.out, rule.relative_slack);
   const ErrorStats ours = error_stats(y, r), plain = error_stats(p, r);
   const auto at = static_cast<size_t>(std::max<int64_t>(ours.worst, 0));
   if (ours.nan_mismatch) return fmt::format("at {}: {} where the reference has {}", at, y[at], r[at]);

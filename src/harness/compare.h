@@ -19,8 +19,8 @@ struct ErrorStats {
 ErrorStats error_stats(const std::vector<double>& y, const std::vector<double>& r);
 std::vector<double> values(const HostTensor& t);
 
-// a of the rule below: twice the largest error of storing r through an addition in `out`.
-double rounding_slack(const std::vector<double>& r, DType out);
+// a of the rule below: twice the largest error of storing r through an addition in `out`, and relative_slack * max|r|.
+double rounding_slack(const std::vector<double>& r, DType out, double relative_slack = 0);
 
 // max|y-r| <= 2 max|p-r| + a, mean|y-r| <= 1.25 mean|p-r| + a/8, a = 2 max|((r+0.3)-0.3) - r| in out's dtype, and NMSE
 // below the cap. Returns an empty string when all hold; otherwise the numbers. Zero elements, or a NaN in r where none
@@ -29,6 +29,7 @@ struct FloatRule {
   DType out = DType::f32;
   double nmse_cap = 1e-6;
   bool nan_declared = false;
+  double relative_slack = 0;  // times max|r| is added to a, for a reason on the op's page
 };
 std::string check_float_rule(const std::vector<double>& y, const std::vector<double>& r,
                              const std::vector<double>& p, const FloatRule& rule);

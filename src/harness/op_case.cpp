@@ -126,8 +126,11 @@ CaseResult judge(const OpCase& c, const std::vector<HostTensor>& before,
     } else if (arg.judge == Judge::floats) {
       const auto y = values(after[i]), r = values(value_args[i]);
       const auto p = values(plain_args[i]);
-      out.errors = error_stats(y, r), out.plain = error_stats(p, r), out.slack = rounding_slack(r, arg.dtype);
-      if (!r.empty()) out.problem = check_float_rule(y, r, p, {arg.dtype, arg.nmse_cap, c.nan_declared});
+      out.errors = error_stats(y, r), out.plain = error_stats(p, r),
+      out.slack = rounding_slack(r, arg.dtype, arg.relative_slack);
+      if (!r.empty())
+        out.problem =
+            check_float_rule(y, r, p, {arg.dtype, arg.nmse_cap, c.nan_declared, arg.relative_slack});
     } else if (arg.judge == Judge::codes) {
       out = judge_codes(after[i], after[i + 1], values(value_args[i]));
     }

@@ -31,6 +31,7 @@ struct CaseArg {
       fill;                    // inputs, and outputs that are read too; empty: output
   Judge judge = Judge::exact;  // outputs
   double nmse_cap = 1e-6;      // floats
+  double relative_slack = 0;   // floats: FloatRule's
   int64_t pitch = 0;           // elements between rows; 0: dense
   int64_t misalign = 0;        // elements past a 64-byte boundary
   bool output = false;         // set by output(); an argument may have fill and output both (in place)

@@ -1,4 +1,4 @@
-// attention_f on any GPU from Ampere on: tiles of rows by four warps, keys and values in pages of 64 through shared memory
+// attention_f on any GPU from Ampere on: tiles of rows by four warps, keys and values in tiles of 32 or 64 through shared memory
 // (cp.async), both products by mma.sync, the online softmax in registers between them. V of a tile travels while scores are
 // computed, K of the next while its softmax and output are. Head dimensions are padded with zeros to 64, 128 or 256.
 #include "cuda/attention_output.cuh"
@@ -16,20 +16,21 @@ namespace {
 
 namespace ptx = cuda::ptx;
 
-constexpr int kWarps = 4, kThreads = 32 * kWarps, kKeys = KvView::kPageTokens, kHeadroom = 8;
+constexpr int kWarps = 4, kThreads = 32 * kWarps, kHeadroom = 8;
 
-template <class T_, int kDim_, int kBlocks_>
+template <class T_, int kDim_, int kBlocks_, int kKeys_>
 struct PortableConfig {
   using T = T_;
   static constexpr int kDim = kDim_;        // D, padded
   static constexpr int kBlocks = kBlocks_;  // of 16 rows a warp
+  static constexpr int kKeys = kKeys_;      // of a tile, which lies inside a page
   static constexpr int kRows = 16 * kBlocks * kWarps, kOctets = kDim / 8;
 };
 
 // Octet o of row r lies in place o ^ (r % 8), so that the eight rows of a matrix lie in different banks.
 template <class C>
 struct PortableShared {
-  uint4 q[C::kRows][C::kOctets], k[kKeys][C::kOctets], v[kKeys][C::kOctets];
+  uint4 q[C::kRows][C::kOctets], k[C::kKeys][C::kOctets], v[C::kKeys][C::kOctets];
   cuda::AttentionTile tile;
 };
 template <class C>
@@ -51,14 +52,23 @@ __device__ __forceinline__ void load_rows(uint4 (*to)[C::kOctets], const void* f
   }
 }
 
+// Keys [n kKeys, (n + 1) kKeys) of K or V; zeros behind the last key.
 template <class C>
 __device__ __forceinline__ void load_keys(uint4 (*to)[C::kOctets], const void* from,
                                           const cuda::RowOperands& r, const cuda::AttentionTile& tile,
-                                          int page) {
-  const int64_t first = r.kv.offset(tile.sequence, tile.kv_head, page * kKeys);
-  const int live = tile.keys - page * kKeys;
-  load_rows<C, kKeys>(to, from, r.head_dim / 8,
-                      [&](int key) { return key < live ? first + key * r.kv.token_stride : -1; });
+                                          int n) {
+  constexpr int kRowsAtOnce = kThreads / C::kOctets;
+  const int thread = ptx::thread_index(), octet = thread % C::kOctets, first = thread / C::kOctets;
+  const int live = octet * 8 < r.head_dim ? tile.keys - n * C::kKeys : 0;
+  const auto* start =
+      static_cast<const typename C::T*>(from) + r.kv.offset(tile.sequence, tile.kv_head, n * C::kKeys);
+  const auto* source = start + first * r.kv.token_stride + octet * 8;
+  const int64_t step = kRowsAtOnce * r.kv.token_stride;
+#pragma unroll 1
+  for (int i = 0; i < C::kKeys / kRowsAtOnce; ++i, source += step) {
+    const int key = first + i * kRowsAtOnce;
+    ptx::copy_async(place<C>(to, key, octet), key < live ? source : start, key < live ? 16 : 0);
+  }
   ptx::copy_async_commit();
 }
 
@@ -70,12 +80,12 @@ __device__ __forceinline__ void mma(float* d, const uint32_t (&a)[4], uint32_t b
 // s[b] = rows 16 b .. of the warp times 64 keys.
 template <class C>
 __device__ __forceinline__ void scores(PortableShared<C>& shared, int warp_row,
-                                       float (&s)[C::kBlocks][kKeys / 2]) {
+                                       float (&s)[C::kBlocks][C::kKeys / 2]) {
   const int lane = ptx::thread_index() % 32;  // NOTE: read again, else ptxas keeps every address in registers
 #pragma unroll
   for (int b = 0; b < C::kBlocks; ++b)
 #pragma unroll
-    for (int i = 0; i < kKeys / 2; ++i) s[b][i] = 0.0f;
+    for (int i = 0; i < C::kKeys / 2; ++i) s[b][i] = 0.0f;
 #pragma unroll
   for (int d = 0; d < C::kOctets; d += 2) {
     uint32_t q[C::kBlocks][4];
@@ -83,7 +93,7 @@ __device__ __forceinline__ void scores(PortableShared<C>& shared, int warp_row,
     for (int b = 0; b < C::kBlocks; ++b)
       ptx::load_matrices(q[b], place<C>(shared.q, warp_row + 16 * b + lane % 16, d + lane / 16));
 #pragma unroll
-    for (int key = 0; key < kKeys; key += 16) {
+    for (int key = 0; key < C::kKeys; key += 16) {
       uint32_t k[4];  // keys 0-7: d, d + 1; keys 8-15: d, d + 1
       ptx::load_matrices(k, place<C>(shared.k, key + lane / 16 * 8 + lane % 8, d + lane / 8 % 2));
 #pragma unroll
@@ -97,11 +107,12 @@ __device__ __forceinline__ void scores(PortableShared<C>& shared, int warp_row,
 
 // o[b] += weights times 64 values.
 template <class C>
-__device__ __forceinline__ void add_values(PortableShared<C>& shared, const float (&s)[C::kBlocks][kKeys / 2],
+__device__ __forceinline__ void add_values(PortableShared<C>& shared,
+                                           const float (&s)[C::kBlocks][C::kKeys / 2],
                                            float (&o)[C::kBlocks][C::kDim / 2]) {
   const int lane = ptx::thread_index() % 32;
 #pragma unroll
-  for (int key = 0; key < kKeys; key += 16) {
+  for (int key = 0; key < C::kKeys; key += 16) {
     uint32_t p[C::kBlocks][4];
 #pragma unroll
     for (int b = 0; b < C::kBlocks; ++b)
@@ -148,7 +159,9 @@ __device__ __forceinline__ unsigned store_block(const cuda::RowOperands& r, cons
 }
 
 template <class C>
-__global__ void __launch_bounds__(kThreads, C::kDim <= 128 ? 2 : 1)
+__global__ void __launch_bounds__(kThreads, C::kDim == 64    ? 3
+                                            : C::kDim == 128 ? 2
+                                                             : 1)
     attention_f_mma(const __grid_constant__ cuda::AttentionSizes sizes,
                     const __grid_constant__ cuda::RowOperands r) {
   extern __shared__ __align__(128) uint8_t memory[];
@@ -166,33 +179,33 @@ __global__ void __launch_bounds__(kThreads, C::kDim <= 128 ? 2 : 1)
     __syncthreads();  // nobody reads the tile before any more
     if (threadIdx.x == 0) shared.tile = next;
     __syncthreads();
-    const cuda::KeyTiles pages = cuda::key_tiles<kKeys>(sizes, tile, tile.row, C::kRows);
-    float s[C::kBlocks][kKeys / 2], o[C::kBlocks][C::kDim / 2] = {};
+    const cuda::KeyTiles tiles = cuda::key_tiles<C::kKeys>(sizes, tile, tile.row, C::kRows);
+    float s[C::kBlocks][C::kKeys / 2], o[C::kBlocks][C::kDim / 2] = {};
     cuda::OnlineSoftmax<kHeadroom> softmax[C::kBlocks];
     load_rows<C, C::kRows>(shared.q, r.q, r.head_dim / 8, [&](int i) {
       const int row = tile.row + i, token = row >> sizes.pack_shift,
                 head = tile.head + (row & ((1 << sizes.pack_shift) - 1));
       return token < tile.queries ? (tile.first_token + token) * r.q_token + head * r.q_head : -1;
     });
-    if (pages.count() > 0) load_keys<C>(shared.k, r.kv.k, r, tile, pages.end - 1);
+    if (tiles.count() > 0) load_keys<C>(shared.k, r.kv.k, r, tile, tiles.end - 1);
 #pragma unroll 1
-    for (int page = pages.end - 1; page >= pages.first; --page) {
+    for (int n = tiles.end - 1; n >= tiles.first; --n) {
       ptx::copy_async_wait<0>();
-      __syncthreads();  // K is here, V of the page before is not read any more
-      load_keys<C>(shared.v, r.kv.v, r, tile, page);
+      __syncthreads();  // K is here, V of the tile before is not read any more
+      load_keys<C>(shared.v, r.kv.v, r, tile, n);
       scores<C>(shared, warp_row, s);
       ptx::copy_async_wait<0>();
       __syncthreads();  // V is here, K is not read any more
-      if (page > pages.first) load_keys<C>(shared.k, r.kv.k, r, tile, page - 1);
+      if (n > tiles.first) load_keys<C>(shared.k, r.kv.k, r, tile, n - 1);
 #pragma unroll
       for (int b = 0; b < C::kBlocks; ++b) {
-        if (pages.is_masked(page)) {
+        if (tiles.is_masked(n)) {
           int first[2], end[2];
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
             const int token = (tile.row + warp_row + 16 * b + lane_row + 8 * i) >> sizes.pack_shift;
             const cuda::KeyRange keys = cuda::keys_of_token(sizes, tile, token);
-            first[i] = keys.first - page * kKeys, end[i] = keys.end - page * kKeys;
+            first[i] = keys.first - n * C::kKeys, end[i] = keys.end - n * C::kKeys;
           }
           cuda::mask_scores(s[b], first, end);
         }
@@ -229,9 +242,9 @@ void run_config(const Context& ctx, const AttentionFArgs& a) {
 template <class T>
 void run_dtype(const Context& ctx, const AttentionFArgs& a) {
   const int64_t d = a.q.dim(2);
-  if (d <= 64) return run_config<PortableConfig<T, 64, 2>>(ctx, a);
-  if (d <= 128) return run_config<PortableConfig<T, 128, 2>>(ctx, a);
-  run_config<PortableConfig<T, 256, 1>>(ctx, a);
+  if (d <= 64) return run_config<PortableConfig<T, 64, 2, 32>>(ctx, a);
+  if (d <= 128) return run_config<PortableConfig<T, 128, 2, 32>>(ctx, a);
+  run_config<PortableConfig<T, 256, 1, 32>>(ctx, a);
 }
 
 }  // namespace
