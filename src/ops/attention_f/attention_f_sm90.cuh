@@ -315,7 +315,6 @@ __device__ __forceinline__ void consume(AttentionShared<C>& shared, const Attent
     cuda::KeyTiles mine = cuda::key_tiles<C::kKeys>(call.sizes, tile, tile.row + 64 * group, 64);
     if (mine.count() == 0) mine.first = mine.end = all.first;
     uint32_t q = ptx::tile_word(ptx::shared_address(shared.q[at.stage()][0] + group * kGroupBytes));
-    ptx::keep(q);
     float s[C::kKeys / 2], o[C::kHeadDim / 2] = {}, rescale[2];
     uint32_t p[C::kKeys / 4];
     typename C::Softmax softmax;
