@@ -52,23 +52,14 @@ __device__ __forceinline__ void load_rows(uint4 (*to)[C::kOctets], const void* f
   }
 }
 
-// Keys [n kKeys, (n + 1) kKeys) of K or V; zeros behind the last key.
 template <class C>
 __device__ __forceinline__ void load_keys(uint4 (*to)[C::kOctets], const void* from,
                                           const cuda::RowOperands& r, const cuda::AttentionTile& tile,
-                                          int n) {
-  constexpr int kRowsAtOnce = kThreads / C::kOctets;
-  const int thread = ptx::thread_index(), octet = thread % C::kOctets, first = thread / C::kOctets;
-  const int live = octet * 8 < r.head_dim ? tile.keys - n * C::kKeys : 0;
-  const auto* start =
-      static_cast<const typename C::T*>(from) + r.kv.offset(tile.sequence, tile.kv_head, n * C::kKeys);
-  const auto* source = start + first * r.kv.token_stride + octet * 8;
-  const int64_t step = kRowsAtOnce * r.kv.token_stride;
-#pragma unroll 1
-  for (int i = 0; i < C::kKeys / kRowsAtOnce; ++i, source += step) {
-    const int key = first + i * kRowsAtOnce;
-    ptx::copy_async(place<C>(to, key, octet), key < live ? source : start, key < live ? 16 : 0);
-  }
+                                          int page) {
+  const int64_t first = r.kv.offset(tile.sequence, tile.kv_head, page * C::kKeys);
+  const int live = tile.keys - page * C::kKeys;
+  load_rows<C, C::kKeys>(to, from, r.head_dim / 8,
+                         [&](int key) { return key < live ? first + key * r.kv.token_stride : -1; });
   ptx::copy_async_commit();
 }
 
@@ -159,9 +150,7 @@ __device__ __forceinline__ unsigned store_block(const cuda::RowOperands& r, cons
 }
 
 template <class C>
-__global__ void __launch_bounds__(kThreads, C::kDim == 64    ? 3
-                                            : C::kDim == 128 ? 2
-                                                             : 1)
+__global__ void __launch_bounds__(kThreads, C::kDim <= 128 ? 2 : 1)
     attention_f_mma(const __grid_constant__ cuda::AttentionSizes sizes,
                     const __grid_constant__ cuda::RowOperands r) {
   extern __shared__ __align__(128) uint8_t memory[];
@@ -179,7 +168,7 @@ __global__ void __launch_bounds__(kThreads, C::kDim == 64    ? 3
     __syncthreads();  // nobody reads the tile before any more
     if (threadIdx.x == 0) shared.tile = next;
     __syncthreads();
-    const cuda::KeyTiles tiles = cuda::key_tiles<C::kKeys>(sizes, tile, tile.row, C::kRows);
+    const cuda::KeyTiles pages = cuda::key_tiles<C::kKeys>(sizes, tile, tile.row, C::kRows);
     float s[C::kBlocks][C::kKeys / 2], o[C::kBlocks][C::kDim / 2] = {};
     cuda::OnlineSoftmax<kHeadroom> softmax[C::kBlocks];
     load_rows<C, C::kRows>(shared.q, r.q, r.head_dim / 8, [&](int i) {
@@ -187,25 +176,25 @@ __global__ void __launch_bounds__(kThreads, C::kDim == 64    ? 3
                 head = tile.head + (row & ((1 << sizes.pack_shift) - 1));
       return token < tile.queries ? (tile.first_token + token) * r.q_token + head * r.q_head : -1;
     });
-    if (tiles.count() > 0) load_keys<C>(shared.k, r.kv.k, r, tile, tiles.end - 1);
+    if (pages.count() > 0) load_keys<C>(shared.k, r.kv.k, r, tile, pages.end - 1);
 #pragma unroll 1
-    for (int n = tiles.end - 1; n >= tiles.first; --n) {
+    for (int page = pages.end - 1; page >= pages.first; --page) {
       ptx::copy_async_wait<0>();
-      __syncthreads();  // K is here, V of the tile before is not read any more
-      load_keys<C>(shared.v, r.kv.v, r, tile, n);
+      __syncthreads();  // K is here, V of the page before is not read any more
+      load_keys<C>(shared.v, r.kv.v, r, tile, page);
       scores<C>(shared, warp_row, s);
       ptx::copy_async_wait<0>();
       __syncthreads();  // V is here, K is not read any more
-      if (n > tiles.first) load_keys<C>(shared.k, r.kv.k, r, tile, n - 1);
+      if (page > pages.first) load_keys<C>(shared.k, r.kv.k, r, tile, page - 1);
 #pragma unroll
       for (int b = 0; b < C::kBlocks; ++b) {
-        if (tiles.is_masked(n)) {
+        if (pages.is_masked(page)) {
           int first[2], end[2];
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
             const int token = (tile.row + warp_row + 16 * b + lane_row + 8 * i) >> sizes.pack_shift;
             const cuda::KeyRange keys = cuda::keys_of_token(sizes, tile, token);
-            first[i] = keys.first - n * C::kKeys, end[i] = keys.end - n * C::kKeys;
+            first[i] = keys.first - page * C::kKeys, end[i] = keys.end - page * C::kKeys;
           }
           cuda::mask_scores(s[b], first, end);
         }
@@ -242,9 +231,9 @@ void run_config(const Context& ctx, const AttentionFArgs& a) {
 template <class T>
 void run_dtype(const Context& ctx, const AttentionFArgs& a) {
   const int64_t d = a.q.dim(2);
-  if (d <= 64) return run_config<PortableConfig<T, 64, 2, 32>>(ctx, a);
+  if (d <= 64) return run_config<PortableConfig<T, 64, 2, 64>>(ctx, a);
   if (d <= 128) return run_config<PortableConfig<T, 128, 2, 32>>(ctx, a);
-  run_config<PortableConfig<T, 256, 1, 32>>(ctx, a);
+  run_config<PortableConfig<T, 256, 1, 64>>(ctx, a);
 }
 
 }  // namespace
