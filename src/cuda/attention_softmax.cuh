@@ -38,8 +38,7 @@ __device__ __forceinline__ float quad_sum(float v) {
 
 // Two rows of a thread. `top` is the score that counts as 0 in the exponent: the maximum so far, or at most kHeadroom
 // (in log2) less than it, so that sums need not be rescaled for every small growth. Each row decides for itself.
-// kPolynomials of every 16 exponentials take the FMA pipe.
-template <int kHeadroom, int kPolynomials = 0>
+template <int kHeadroom>
 struct OnlineSoftmax {
   float top[2] = {-INFINITY, -INFINITY};
   float sum[2] = {0.0f, 0.0f};  // of this lane's columns
@@ -54,8 +53,7 @@ struct OnlineSoftmax {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         float* pair = s + 4 * j + 2 * i;
-        const float x = fmaf(pair[0], c, -shift[i]);
-        pair[0] = kPolynomials > 0 && j % 8 < kPolynomials ? ptx::exp2_polynomial(x) : ptx::exp2_fast(x);
+        pair[0] = ptx::exp2_fast(fmaf(pair[0], c, -shift[i]));
         pair[1] = ptx::exp2_fast(fmaf(pair[1], c, -shift[i]));
       }
     float lane_sum[2][2] = {};

@@ -40,15 +40,6 @@ __device__ __forceinline__ float exp2_fast(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
-// 2^x for x <= 64 by the FMA pipe, where the special-function unit is the bottleneck: 2^round(x) times a polynomial of the rest,
-// relative error 7e-5. Below -126 it gives 2^-126; NaN gives something huge.
-__device__ __forceinline__ float exp2_polynomial(float x) {
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23
-  asm("max.NaN.f32 %0, %0, 0fC2FC0000;" : "+f"(x));
-  const float shifted = x + kRound, rest = x - (shifted - kRound);
-  const float p = fmaf(fmaf(fmaf(0.0551716685f, rest, 0.242611125f), rest, 0.693260968f), rest, 0.999928057f);
-  return __int_as_float(__float_as_int(p) + (__float_as_int(shifted) << 23));
-}
 __device__ __forceinline__ float reciprocal_fast(float x) {
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

@@ -10,20 +10,14 @@
 namespace octavo {
 namespace {
 
-#ifndef CFG64
-#define CFG64 3, 128, 4, 2, 0
-#endif
-#ifndef CFG128
-#define CFG128 2, 128, 2, 2, 0
-#endif
 // Head dimensions below 64 and 128 are padded: the copy engine brings zeros.
 template <class T>
-using Dim64 = AttentionConfig<T, 64, CFG64>;
+using Dim64 = AttentionConfig<T, 64, 3, 128, 4, 2>;
 template <class T>
-using Dim128 = AttentionConfig<T, 128, CFG128>;
+using Dim128 = AttentionConfig<T, 128, 2, 128, 2, 2>;
 // Where tiles of 192 rows would leave most multiprocessors without work.
 template <class T>
-using Dim64Few = AttentionConfig<T, 64, 1, 128, 2, 1, 0>;
+using Dim64Few = AttentionConfig<T, 64, 1, 128, 2, 1>;
 
 template <class C>
 __global__ void __launch_bounds__(C::kThreads, 1)

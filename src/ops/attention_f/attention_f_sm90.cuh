@@ -30,13 +30,13 @@ struct AttentionCall {
   float scale_log2;  // scale * log2(e)
 };
 
-template <class T_, int kHeadDim_, int kGroups_, int kKeys_, int kStages_, int kQueryStages_,
-          int kPolynomials_>
+// Consumer warpgroups of 64 rows, keys of a tile, tiles of K and V and of queries that shared memory holds.
+template <class T_, int kHeadDim_, int kGroups_, int kKeys_, int kStages_, int kQueryStages_>
 struct AttentionConfig {
   using T = T_;
   static constexpr int kHeadDim = kHeadDim_, kGroups = kGroups_, kKeys = kKeys_, kStages = kStages_;
   static constexpr int kQueryStages = kQueryStages_;
-  using Softmax = cuda::OnlineSoftmax<8, kPolynomials_>;
+  using Softmax = cuda::OnlineSoftmax<8>;
   static constexpr bool kTurns = kGroups > 1;
   static constexpr int kRows = 64 * kGroups, kThreads = (kGroups + 1) * kGroupThreads;
   static constexpr int kParts = kHeadDim / kBoxColumns;  // of 64 columns
