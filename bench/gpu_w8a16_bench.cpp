@@ -196,37 +196,55 @@ class Bench {
   Source source_;
 };
 
-std::string name_of_plan(const FewPlan& p) {
+std::string name_of(const FewPlan& p) {
   constexpr const char* kSources[] = {"tma", "async", "bytes"};
-  return fmt::format("{}/split{}/slots{}/per{}/ahead{}/rel{}{}", kSources[static_cast<int>(p.source)],
-                     p.split, p.slots, p.per_core, p.ahead, p.release, p.early ? "/early" : "");
+  return fmt::format("{}x{}/split{}/slots{}{}", kSources[static_cast<int>(p.source)], p.features, p.split,
+                     p.slots, p.early ? "/w_ready" : "");
+}
+std::string name_of(const ManyPlan& p) {
+  constexpr const char* kTiles[] = {"256", "256alone", "64"};
+  return fmt::format("tokens{}/group{}/lead{}", kTiles[static_cast<int>(p.tile)], p.group, p.lead);
 }
 
-std::vector<FewPlan> other_plans(const Size& s, int cores) {
+std::vector<FewPlan> few_plans(const Size& s) {
   std::vector<FewPlan> plans;
-  const FewPlan base = plan_few(s.m, s.n, s.k, cores, FewSource::tma);
-  const auto with = [&](auto change) {
-    FewPlan p = base;
-    change(p);
-    plans.push_back(p);
-  };
-  for (const int ahead : {0, 4, 8}) with([&](FewPlan& p) { p.ahead = ahead; });
-  for (const int release : {0, 2, 99})
-    for (const int ahead : {0, 4, 8}) with([&](FewPlan& p) { p.ahead = ahead, p.release = release; });
-  with([&](FewPlan& p) { p.early = true; });
-  with([&](FewPlan& p) { p.early = true, p.release = 99; });
-  with([&](FewPlan& p) { p.slots = 3; });
-  with([&](FewPlan& p) { p.slots = 4; });
-  with([&](FewPlan& p) { p.per_core = 2; });
-  with([&](FewPlan& p) { p.per_core = 2, p.slots = 3; });
-  with([&](FewPlan& p) { p.slots = 12; });
-  with([&](FewPlan& p) { p.split *= 2; });
-  if (base.split > 1) with([&](FewPlan& p) { p.split /= 2; });
-  if (base.split > 1) with([&](FewPlan& p) { p.split = 1; });
-  const FewPlan async = plan_few(s.m, s.n, s.k, cores, FewSource::async);
-  plans.push_back(async);
-  plans.push_back({.source = FewSource::async, .slots = kAsyncSlots, .per_core = 2});
+  for (const int features : {16, 32})
+    for (const int split : {1, 2, 4})
+      for (const int slots : {2, 3})
+        for (const bool early : {false, true})
+          plans.push_back({.features = features, .split = split, .slots = slots, .early = early});
+  plans.push_back(plan_few(s.m, s.k, FewSource::async, false));
   return plans;
+}
+
+std::vector<ManyPlan> many_plans(const Size& s) {
+  if (s.m <= 64) return {{ManyTile::t64, 1, 0}, {ManyTile::t256_alone, 1, 0}};
+  std::vector<ManyPlan> plans;
+  for (const int lead : {0, 2}) plans.push_back({ManyTile::t256, 8, lead});
+  plans.push_back({ManyTile::t256, 4, 2});
+  return plans;
+}
+
+std::vector<std::pair<std::string, Call>> calls_for(const Size& s, bool plans) {
+  std::vector<std::pair<std::string, Call>> calls{
+      {"chosen", [](const Context& ctx, const GemmW8A16Args& a) { gemm_w8a16(ctx, a); }}};
+  if (s.m <= kFewTokens)
+    calls.emplace_back("chosen, w_ready", [](const Context& ctx, GemmW8A16Args a) {
+      a.w_ready = true;
+      gemm_w8a16(ctx, a);
+    });
+  if (!plans) return calls;
+  if (s.m <= kFewTokens)
+    for (const FewPlan& p : few_plans(s))
+      calls.emplace_back(name_of(p), [p](const Context& ctx, const GemmW8A16Args& a) {
+        gemm_w8a16_few_with_plan(ctx, a, p);
+      });
+  else
+    for (const ManyPlan& p : many_plans(s))
+      calls.emplace_back(name_of(p), [p](const Context& ctx, const GemmW8A16Args& a) {
+        gemm_w8a16_many_with_plan(ctx, a, p);
+      });
+  return calls;
 }
 
 }  // namespace
@@ -253,14 +271,7 @@ int main(int argc, char** argv) {
                                          [&](const std::string& m) { return s.name().rfind(m, 0) == 0; }))
         continue;
       if (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() > seconds) break;
-      std::vector<std::pair<std::string, Call>> calls{
-          {"chosen", [](const Context& ctx, const GemmW8A16Args& a) { gemm_w8a16(ctx, a); }}};
-      if (plans && s.m <= kFewTokens)
-        for (const FewPlan& p : other_plans(s, bench.facts().cores))
-          calls.emplace_back(name_of_plan(p), [p](const Context& ctx, const GemmW8A16Args& a) {
-            gemm_w8a16_few_with_plan(ctx, a, p);
-          });
-      bench.run(s, calls);
+      bench.run(s, calls_for(s, plans));
     }
     int driver = 0, runtime = 0;
     cuda::expect_success(cudaDriverGetVersion(&driver), "asking for the driver's version");

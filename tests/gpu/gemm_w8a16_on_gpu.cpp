@@ -23,7 +23,13 @@ GemmW8A16Args args_of(const OpCase& c, harness::CaseTensors t) {
       if (c.args[i].name == name) return t[i];
     return Tensor();
   };
-  return {.x = at("x"), .w = at("w"), .w_scale = at("w_scale"), .bias = at("bias"), .y = at("y")};
+  return {.x = at("x"),
+          .w = at("w"),
+          .w_scale = at("w_scale"),
+          .bias = at("bias"),
+          .residual = at("residual"),
+          .silu_mul = c.name.find("/silu_mul") != std::string::npos,
+          .y = at("y")};
 }
 
 // Rows of x, w and y on 16 bytes.
@@ -32,9 +38,8 @@ int64_t pitch_for(int64_t n, int64_t k) { return (std::max(n, k) + 127) / 128 * 
 // The case on the kernel for few tokens with this plan, where it takes the call.
 OpCase with_plan(OpCase c, const FewPlan& plan) {
   constexpr const char* kSources[] = {"tma", "async", "bytes"};
-  c.name +=
-      fmt::format("/few_{}/split{}/slots{}/per_core{}/ahead{}{}", kSources[static_cast<int>(plan.source)],
-                  plan.split, plan.slots, plan.per_core, plan.ahead, plan.early ? "/early" : "");
+  c.name += fmt::format("/few_{}x{}/split{}/slots{}{}", kSources[static_cast<int>(plan.source)],
+                        plan.features, plan.split, plan.slots, plan.early ? "/early" : "");
   c.call = [c, plan](const Context& ctx, harness::CaseTensors t) {
     const GemmW8A16Args a = args_of(c, t);
     const bool fits = gemm_w8a16_fits_few(a, *ctx.facts) &&
@@ -42,6 +47,34 @@ OpCase with_plan(OpCase c, const FewPlan& plan) {
                       few_shared_bytes(plan, a.x.dim(0), a.x.dim(1)) <= ctx.facts->shared_bytes_per_block;
     if (fits)
       gemm_w8a16_few_with_plan(ctx, a, plan);
+    else
+      gemm_w8a16(ctx, a);
+  };
+  return c;
+}
+
+// The case on the kernel for many tokens with this plan, where it takes the call.
+OpCase with_plan(OpCase c, const ManyPlan& plan) {
+  constexpr const char* kTiles[] = {"256", "256alone", "64"};
+  c.name +=
+      fmt::format("/many_{}/group{}/lead{}", kTiles[static_cast<int>(plan.tile)], plan.group, plan.lead);
+  c.call = [c, plan](const Context& ctx, harness::CaseTensors t) {
+    const GemmW8A16Args a = args_of(c, t);
+    if (gemm_w8a16_fits_sm90(a, *ctx.facts))
+      gemm_w8a16_many_with_plan(ctx, a, plan);
+    else
+      gemm_w8a16(ctx, a);
+  };
+  return c;
+}
+
+// The case on the portable kernel, which a Hopper device would not choose.
+OpCase on_sm80(OpCase c) {
+  c.name += "/sm80";
+  c.call = [c](const Context& ctx, harness::CaseTensors t) {
+    const GemmW8A16Args a = args_of(c, t);
+    if (gemm_w8a16_fits_sm80(a, *ctx.facts))
+      gemm_w8a16_sm80(ctx, a);
     else
       gemm_w8a16(ctx, a);
   };
@@ -68,6 +101,7 @@ void add_every_m(std::vector<OpCase>& cases) {
         cases.push_back(gemm_w8a16_case(to_f32, "sums as they are"));
         cases.push_back(gemm_w8a16_case(off, "starts off every vector boundary"));
         if (m % 8 == 1) cases.push_back(anyhow(cases.back()));
+        if (m % 2 == 1) cases.push_back(on_sm80(gemm_w8a16_case(m % 4 == 1 ? to_f32 : pitched, "portable")));
       }
   for (int64_t m = 1; m <= 8; ++m)
     for (const int64_t k : {1000, 1037})
@@ -81,14 +115,12 @@ void add_every_m(std::vector<OpCase>& cases) {
 void add_plans(std::vector<OpCase>& cases) {
   std::vector<FewPlan> plans;
   for (const int split : {1, 2, 4, 8})
-    for (const int slots : {2, 5}) {
-      plans.push_back({.source = FewSource::tma, .split = split, .slots = slots});
-      plans.push_back({.source = FewSource::tma, .split = split, .slots = slots, .per_core = 2, .ahead = 5});
-    }
-  plans.push_back({.source = FewSource::tma, .split = 2, .slots = 4, .release = 3, .early = true});
-  plans.push_back({.source = FewSource::tma, .slots = kMostSlots});
-  plans.push_back({.source = FewSource::async, .slots = kAsyncSlots});
-  plans.push_back({.source = FewSource::bytes, .slots = kAsyncSlots});
+    for (const int features : {16, 32})
+      for (const int slots : {1, 2, 3})
+        plans.push_back({.features = features, .split = split, .slots = slots, .early = slots == 3});
+  plans.push_back({.slots = 6});
+  plans.push_back({.source = FewSource::async, .features = 32, .slots = kAsyncSlots});
+  plans.push_back({.source = FewSource::bytes, .features = 32, .slots = kAsyncSlots});
   for (const FewPlan& plan : plans)
     for (const DType x : {DType::f16, DType::bf16}) {
       for (const Size& s :
@@ -112,12 +144,56 @@ void add_plans(std::vector<OpCase>& cases) {
                                     "activations that only a cluster holds"));
 }
 
+void add_many_tokens(std::vector<OpCase>& cases) {
+  for (const ManyTile tile : {ManyTile::t256, ManyTile::t256_alone, ManyTile::t64})
+    for (const auto& [group, lead] : {std::pair{8, 4}, {1, 0}, {3, 9}})
+      for (const DType x : {DType::f16, DType::bf16})
+        for (const Size& size :
+             {Size{1, 250, 1}, Size{17, 129, 200}, Size{255, 257, 1100}, Size{300, 100, 513},
+              Size{600, 60, 64}, Size{63, 520, 2048}, Size{2400, 700, 70}, Size{513, 300, 130}})
+          for (const bool silu_mul : {false, true}) {
+            if (silu_mul && (group == 1 || size.n % 2)) continue;
+            const GemmW8A16Shape s{.m = size.m,
+                                   .n = size.n,
+                                   .k = size.k,
+                                   .x = x,
+                                   .y = x,
+                                   .bias = size.m % 2 == 1,
+                                   .pitch = pitch_for(size.n, size.k),
+                                   .residual = size.m % 3 == 0,
+                                   .silu_mul = silu_mul};
+            cases.push_back(with_plan(gemm_w8a16_case(s, "every plan"), {tile, group, lead}));
+          }
+  for (const DType x : {DType::f16, DType::bf16})
+    for (const DType y : {x, DType::f32})
+      for (const Size& size :
+           {Size{255, 258, 1100}, Size{300, 100, 513}, Size{130, 520, 2048}, Size{1, 130, 64}})
+        for (const bool silu_mul : {false, true})
+          cases.push_back(on_sm80(gemm_w8a16_case({.m = size.m,
+                                                   .n = size.n,
+                                                   .k = size.k,
+                                                   .x = x,
+                                                   .y = y,
+                                                   .bias = size.m > 200,
+                                                   .pitch = pitch_for(size.n, size.k),
+                                                   .residual = size.m % 2 == 1,
+                                                   .silu_mul = silu_mul},
+                                                  "portable")));
+  for (const int64_t m : {9, 27, 70, 130, 300})
+    for (const DType x : {DType::f16, DType::bf16})
+      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{257, 1000}, {64, 1037}, {131, 300}})
+        cases.push_back(
+            gemm_w8a16_case({.m = m, .n = n, .k = k, .x = x, .y = x, .hard = true, .pitch = pitch_for(n, k)},
+                            "rows of NaN, Inf, zeros or denormals"));
+}
+
 }  // namespace
 
 std::vector<OpCase> gemm_w8a16_on_gpu() {
   auto cases = gemm_w8a16_cases();
   add_every_m(cases);
   add_plans(cases);
+  add_many_tokens(cases);
   return cases;
 }
 

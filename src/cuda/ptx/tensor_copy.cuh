@@ -49,14 +49,6 @@ __device__ __forceinline__ void load_box(void* to_shared, const CUtensorMap* map
 #endif
 }
 
-// The map's box at (column, row) to L2. The other accesses of the device see L2 too, so this may come before the data do.
-__device__ __forceinline__ void prefetch_box(const CUtensorMap* map, int column, int row) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(map), "r"(column), "r"(row)
-               : "memory");
-#endif
-}
-
 // load_box into every block of the cluster that `ranks` has a bit for: to the same address in each, reported to each
 // one's own barrier.
 __device__ __forceinline__ void load_box_to_ranks(void* to_shared, const CUtensorMap* map, int column,

@@ -60,4 +60,22 @@ __device__ __forceinline__ void store_matrices(void* row_of_lane, const uint32_t
 #endif
 }
 
+// The same with the matrices transposed: a lane's word i is column lane / 4, rows 2 (lane % 4) and the next. sm_90.
+__device__ __forceinline__ void store_matrices_transposed(void* row_of_lane, const uint32_t (&words)[4]) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                   shared_address(row_of_lane)),
+               "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
+               : "memory");
+#endif
+}
+
+// The way back: a lane's word i is column lane / 4, rows 2 (lane % 4) and the next, of matrix i. Any GPU.
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&words)[4], const void* row_of_lane) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(shared_address(row_of_lane))
+               : "memory");
+}
+
 }  // namespace octavo::cuda::ptx

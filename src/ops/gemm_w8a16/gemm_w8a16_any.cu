@@ -20,12 +20,6 @@ struct AnyCall {
   W8A16Output out;
 };
 
-__device__ __forceinline__ float load_any(const void* x, DType type, int64_t at) {
-  if (type == DType::f16) return cuda::load_element(static_cast<const F16*>(x) + at);
-  if (type == DType::bf16) return cuda::load_element(static_cast<const BF16*>(x) + at);
-  return static_cast<const float*>(x)[at];
-}
-
 // kTile rows x kDepth elements, zeros outside; a row has one element more, against bank conflicts.
 using TileFloats = float[kTile][kDepth + 1];
 template <class Load>
@@ -66,13 +60,13 @@ __global__ void __launch_bounds__(kSide* kSide) gemm_w8a16_any_layout(const __gr
 #pragma unroll
   for (int j = 0; j < kOfThread; ++j) {
     const int64_t n = column + w_place + j * kSide;
-    if (n >= out.n) continue;
     Feature feature;
-    feature.load(out, static_cast<int>(n));
+    feature.load(out, n);
 #pragma unroll
     for (int i = 0; i < kOfThread; ++i) {
       const int64_t m = row + x_place + i * kSide;
-      if (m < out.m) store_one(out, m, n, feature.of(acc[i][j]));
+      const float v = feature.of(acc[i][j]), partner = partner_of(out, v, 1);
+      if (m < out.m && n < out.n) store_one(out, m, n, v, partner);
     }
   }
 }

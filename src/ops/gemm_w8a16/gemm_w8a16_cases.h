@@ -15,22 +15,26 @@ struct GemmW8A16Shape {
   DType x = DType::f32, y = DType::f32;
   bool bias = false;
   bool hard = false;                // rows of x with zeros, NaN, Inf, denormals, outliers
-  int64_t pitch = 0, misalign = 0;  // of x, w and y
+  int64_t pitch = 0, misalign = 0;  // of x, w, y and residual
+  bool residual = false, silu_mul = false;
   bool perf = false;
 };
 
 inline harness::OpCase gemm_w8a16_case(const GemmW8A16Shape& s, std::string why) {
   using namespace harness;
   OpCase c;
-  c.name = fmt::format("{}x{}x{}/{}{}{}{}{}{}", s.m, s.n, s.k, name_of(s.x),
+  c.name = fmt::format("{}x{}x{}/{}{}{}{}{}{}{}{}", s.m, s.n, s.k, name_of(s.x),
                        s.y == s.x ? "" : fmt::format("/y_{}", name_of(s.y)), s.bias ? "/bias" : "",
                        s.hard ? "/hard" : "", s.pitch ? fmt::format("/pitch{}", s.pitch) : "",
-                       s.misalign ? fmt::format("/misalign{}", s.misalign) : "");
+                       s.misalign ? fmt::format("/misalign{}", s.misalign) : "",
+                       s.residual ? "/residual" : "", s.silu_mul ? "/silu_mul" : "");
   c.why = std::move(why);
   c.perf = s.perf;
   c.nan_declared = s.hard;
+  const int64_t columns = s.silu_mul ? s.n / 2 : s.n;  // of y
   c.ops = 2 * s.m * s.n * s.k;
-  c.bytes = s.m * s.k * size_of(s.x) + s.n * s.k + 4 * s.n + s.m * s.n * size_of(s.y);
+  c.bytes =
+      s.m * s.k * size_of(s.x) + s.n * s.k + 4 * s.n + (s.residual ? 2 : 1) * s.m * columns * size_of(s.y);
   const auto matrix = [&](CaseArg arg) {
     arg.pitch = s.pitch, arg.misalign = s.misalign;
     c.args.push_back(std::move(arg));
@@ -38,11 +42,19 @@ inline harness::OpCase gemm_w8a16_case(const GemmW8A16Shape& s, std::string why)
   matrix(input("x", s.x, {s.m, s.k}, s.hard ? hard_rows() : normal()));
   matrix(input("w", DType::i8, {s.n, s.k}, all_codes()));
   c.args.push_back(input("w_scale", DType::f32, {s.n}, uniform(0.001, 0.02)));
-  matrix(output("y", s.y, {s.m, s.n}, Judge::floats));
-  if (s.bias) c.args.push_back(input("bias", DType::f32, {s.n}, normal()));
-  const bool bias = s.bias;
+  matrix(output("y", s.y, {s.m, columns}, Judge::floats));
+  size_t bias = 0, residual = 0;  // places; 0: absent
+  if (s.bias) bias = c.args.size(), c.args.push_back(input("bias", DType::f32, {s.n}, normal()));
+  if (s.residual) residual = c.args.size(), matrix(input("residual", s.y, {s.m, columns}, normal(3)));
+  const bool silu_mul = s.silu_mul;
   const auto args_of = [=](CaseTensors t) {
-    return GemmW8A16Args{.x = t[0], .w = t[1], .w_scale = t[2], .bias = bias ? t[4] : Tensor(), .y = t[3]};
+    return GemmW8A16Args{.x = t[0],
+                         .w = t[1],
+                         .w_scale = t[2],
+                         .bias = bias ? t[bias] : Tensor(),
+                         .residual = residual ? t[residual] : Tensor(),
+                         .silu_mul = silu_mul,
+                         .y = t[3]};
   };
   c.variant = [=](const Context& ctx, CaseTensors t) {
     return std::string(gemm_w8a16_variant(ctx, args_of(t)));
@@ -93,6 +105,23 @@ inline std::vector<harness::OpCase> gemm_w8a16_cases() {
       }
     }
   add({.m = 3, .n = 40, .k = 1100, .hard = true}, "hard rows, few rows");
+  for (const DType x : {DType::f32, DType::f16, DType::bf16})
+    for (const int64_t m : {1, 3, 8, 9, 70})
+      for (const bool silu_mul : {false, true})
+        for (const bool residual : {false, true}) {
+          if (!silu_mul && !residual) continue;
+          GemmW8A16Shape s{.m = m,
+                           .n = 402,
+                           .k = 130,
+                           .x = x,
+                           .y = x,
+                           .bias = m % 2 == 0,
+                           .residual = residual,
+                           .silu_mul = silu_mul};
+          add(s, "epilogues");
+          s.pitch = 512;
+          add(s, "epilogues, rows on 16 bytes");
+        }
   for (const int64_t m : {0, 1, 20}) {
     add({.m = m, .n = 0, .k = 64}, "no columns");
     add({.m = m, .n = 7, .k = 0, .bias = true}, "no products: y is the bias");

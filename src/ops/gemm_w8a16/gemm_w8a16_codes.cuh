@@ -39,4 +39,18 @@ __device__ __forceinline__ CodePairs code_pairs(uint32_t word, BF16) {
   return {difference(0x4140), difference(0x4342)};
 }
 
+// One pair of a word: codes 0 and 1 (selector 0x4140) or 2 and 3 (0x4342).
+__device__ __forceinline__ uint32_t code_pair(uint32_t word, uint32_t selector, F16) {
+  const uint32_t pair = __byte_perm(word ^ 0x80808080u, 0x64646464u, selector);
+  const __half2 v = __hsub2(reinterpret_cast<const __half2&>(pair), __half2half2(__ushort_as_half(0x6480)));
+  return reinterpret_cast<const uint32_t&>(v);
+}
+__device__ __forceinline__ uint32_t code_pair(uint32_t word, uint32_t selector, BF16) {
+  const uint32_t pair = __byte_perm(word, 0, selector);
+  const uint32_t a = (pair & 0x007f007fu) | 0x43004300u, b = (pair & 0x00800080u) | 0x43004300u;
+  const __nv_bfloat162 v =
+      __hsub2(reinterpret_cast<const __nv_bfloat162&>(a), reinterpret_cast<const __nv_bfloat162&>(b));
+  return reinterpret_cast<const uint32_t&>(v);
+}
+
 }  // namespace octavo

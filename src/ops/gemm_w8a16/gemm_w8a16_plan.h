@@ -6,18 +6,14 @@
 
 namespace octavo {
 
-// ---- few tokens: y^T = w x^T in tiles of 16 features x 8 tokens, k in boxes of 128 that the warps of a block and the
+// ---- few tokens: y^T = w x^T in tiles of 32 or 16 features x 8 tokens, k in boxes of 128 that the warps of a block and the
 // blocks of a cluster share out. Sums meet in a fixed order, so the bits depend on the plan only.
 
 inline constexpr int kFewTokens = 8;     // of a tile
-inline constexpr int kFewFeatures = 16;  // of a tile
 inline constexpr int kBoxDepth = 128;    // k of a box: a row of the 128-byte swizzle
-inline constexpr int kBoxBytes = kFewFeatures * kBoxDepth;
-inline constexpr int kFewWarps = 8;              // of a block, each with its own ring of boxes
-inline constexpr int kMostSlots = 12;            // of a ring
-inline constexpr int kAsyncSlots = 4;            // of a ring without TMA
-inline constexpr int kFewHeadBytes = 10 * 1024;  // of shared memory, in front of rings and activations
-inline constexpr int kMostFewSplit = 8;          // blocks of a cluster
+inline constexpr int kMostSlots = 8;     // of a ring
+inline constexpr int kAsyncSlots = 2;    // of a ring without TMA
+inline constexpr int kMostFewSplit = 8;  // blocks of a cluster
 
 enum class FewSource : uint8_t {
   tma,    // sm_90, rows of w on 16 bytes
@@ -25,19 +21,24 @@ enum class FewSource : uint8_t {
   bytes,  // any alignment of w
 };
 
+// Warps of a block, each with its own ring.
+OCTAVO_HD constexpr int few_warps(FewSource source) { return source == FewSource::tma ? 16 : 8; }
+
 struct FewPlan {
   FewSource source = FewSource::tma;
-  int split = 1;       // of k over the blocks of a cluster: 1, 2, 4 or 8
-  int slots = 6;       // boxes of a warp's ring (tma)
-  int per_core = 1;    // blocks of a multiprocessor
-  int ahead = 0;       // boxes of a warp that are asked into L2 before the launch in front has finished
-  int release = 1;     // tiles left to a block when it lets the next launch start
-  bool early = false;  // w is read before the launch in front has finished
+  int features = 16;   // of a tile: 32 or 16; 32 without TMA
+  int split = 1;       // of k over the blocks of a cluster: 1, 2, 4 or 8; 1 without TMA
+  int slots = 2;       // boxes of a warp's ring; kAsyncSlots without TMA
+  bool early = false;  // w is read before the launch in front has finished (tma)
 };
 
+// Of shared memory, in front of rings and activations.
+OCTAVO_HD constexpr int few_head_bytes(int warps, int features) {
+  return ((warps + 2) * features * 32 + 2048 + 1023) / 1024 * 1024;
+}
 // Bytes of shared memory.
 int64_t few_shared_bytes(const FewPlan& plan, int64_t m, int64_t k);
-FewPlan plan_few(int64_t m, int64_t n, int64_t k, int cores, FewSource source);
+FewPlan plan_few(int64_t m, int64_t k, FewSource source, bool w_ready);
 
 // The part of `count` that block `rank` of `split` takes: [begin, end).
 struct Part {
@@ -56,5 +57,36 @@ OCTAVO_HD constexpr int few_x_pitch(int boxes) { return boxes * kBoxDepth * 2 + 
 // features 0 and 4, whose parts of 64 bytes lie in different banks of the swizzle, and so on.
 OCTAVO_HD constexpr int feature_of_row(int g) { return g % 2 * 4 + g / 2; }
 OCTAVO_HD constexpr int row_of_feature(int f) { return f % 4 * 2 + f / 4; }
+
+// ---- many tokens: tiles of 128 features x some tokens
+
+enum class ManyTile : uint8_t {
+  t256,        // 256 tokens, shared by two blocks
+  t256_alone,  // 256 tokens
+  t64,         // 64 tokens
+};
+struct ManyPlan {
+  ManyTile tile = ManyTile::t256;
+  int group = 8;  // tiles of tokens that walk together along the features
+  int lead = 4;   // steps of k by which one warpgroup runs ahead of the other
+};
+ManyPlan plan_many(int64_t m, int64_t n);
+
+// Tiles in the order in which they are worked on: `group` rows at a time, down the rows first, so that the blocks at work at
+// one time cover a compact part of both operands and L2 serves them.
+struct TileGrid {
+  int rows, columns, group;
+
+  OCTAVO_HD constexpr int count() const { return rows * columns; }
+};
+struct TilePlace {
+  int row, column;
+};
+OCTAVO_HD constexpr TilePlace place_of(const TileGrid& grid, int index) {
+  const int per_group = grid.group * grid.columns;
+  const int first = index / per_group * grid.group, at = index % per_group;
+  const int height = grid.rows - first < grid.group ? grid.rows - first : grid.group;
+  return {first + at % height, at / height};
+}
 
 }  // namespace octavo

@@ -11,7 +11,7 @@ void gemm_w8a16_ref(const GemmW8A16Args& args, int64_t n_begin, int64_t n_end);
 
 template <class Real>
 void gemm_w8a16_ref(const GemmW8A16Args& args) {
-  gemm_w8a16_ref<Real>(args, 0, args.w.dim(0));
+  gemm_w8a16_ref<Real>(args, 0, args.y.dim(1));
 }
 
 }  // namespace octavo
