@@ -202,7 +202,7 @@ std::string name_of(const FewPlan& p) {
                      p.slots, p.early ? "/w_ready" : "");
 }
 std::string name_of(const ManyPlan& p) {
-  constexpr const char* kTiles[] = {"256", "256alone", "64"};
+  constexpr const char* kTiles[] = {"256", "64"};
   return fmt::format("tokens{}/group{}/lead{}", kTiles[static_cast<int>(p.tile)], p.group, p.lead);
 }
 
@@ -218,7 +218,7 @@ std::vector<FewPlan> few_plans(const Size& s) {
 }
 
 std::vector<ManyPlan> many_plans(const Size& s) {
-  if (s.m <= 64) return {{ManyTile::t64, 1, 0}, {ManyTile::t256_alone, 1, 0}};
+  if (s.m <= 64) return {{ManyTile::t64, 1, 0}, {ManyTile::t256, 1, 0}};
   std::vector<ManyPlan> plans;
   for (const int lead : {0, 2}) plans.push_back({ManyTile::t256, 8, lead});
   plans.push_back({ManyTile::t256, 4, 2});

@@ -55,7 +55,7 @@ OpCase with_plan(OpCase c, const FewPlan& plan) {
 
 // The case on the kernel for many tokens with this plan, where it takes the call.
 OpCase with_plan(OpCase c, const ManyPlan& plan) {
-  constexpr const char* kTiles[] = {"256", "256alone", "64"};
+  constexpr const char* kTiles[] = {"256", "64"};
   c.name +=
       fmt::format("/many_{}/group{}/lead{}", kTiles[static_cast<int>(plan.tile)], plan.group, plan.lead);
   c.call = [c, plan](const Context& ctx, harness::CaseTensors t) {
@@ -145,7 +145,7 @@ void add_plans(std::vector<OpCase>& cases) {
 }
 
 void add_many_tokens(std::vector<OpCase>& cases) {
-  for (const ManyTile tile : {ManyTile::t256, ManyTile::t256_alone, ManyTile::t64})
+  for (const ManyTile tile : {ManyTile::t256, ManyTile::t64})
     for (const auto& [group, lead] : {std::pair{8, 4}, {1, 0}, {3, 9}})
       for (const DType x : {DType::f16, DType::bf16})
         for (const Size& size :

@@ -34,8 +34,6 @@ FewPlan plan_few(int64_t m, int64_t k, FewSource source, bool w_ready) {
   return few_shared_bytes(wide, m, k) <= kShared ? wide : plan;
 }
 
-ManyPlan plan_many(int64_t m, int64_t) {
-  return {.tile = m <= 64 ? ManyTile::t64 : m <= 256 ? ManyTile::t256_alone : ManyTile::t256};
-}
+ManyPlan plan_many(int64_t m, int64_t) { return {.tile = m <= 64 ? ManyTile::t64 : ManyTile::t256}; }
 
 }  // namespace octavo

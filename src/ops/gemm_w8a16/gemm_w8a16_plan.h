@@ -61,9 +61,8 @@ OCTAVO_HD constexpr int row_of_feature(int f) { return f % 4 * 2 + f / 4; }
 // ---- many tokens: tiles of 128 features x some tokens
 
 enum class ManyTile : uint8_t {
-  t256,        // 256 tokens, shared by two blocks
-  t256_alone,  // 256 tokens
-  t64,         // 64 tokens
+  t256,  // 256 tokens, shared by two blocks
+  t64,   // 64 tokens
 };
 struct ManyPlan {
   ManyTile tile = ManyTile::t256;

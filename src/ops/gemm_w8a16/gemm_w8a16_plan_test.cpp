@@ -68,7 +68,7 @@ TEST(GemmW8A16Plan, TilesAreVisitedOnce) {
 TEST(GemmW8A16Plan, TokensChooseTheTile) {
   EXPECT_EQ(plan_many(9, 4096).tile, ManyTile::t64);
   EXPECT_EQ(plan_many(64, 4096).tile, ManyTile::t64);
-  EXPECT_EQ(plan_many(65, 4096).tile, ManyTile::t256_alone);
+  EXPECT_EQ(plan_many(65, 4096).tile, ManyTile::t256);
   EXPECT_EQ(plan_many(4096, 4096).tile, ManyTile::t256);
 }
 

@@ -151,7 +151,7 @@ template <int kRows, bool kSilu, class Visit>
 __device__ __forceinline__ void for_parts(const W8A16Output& out, int8_t* staging, int token, int column,
                                           const Visit& visit) {
   constexpr int kParts = kSilu ? 4 : 8;
-#pragma unroll
+#pragma unroll 1  // or registers run out
   for (int i = 0; i < kRows * kParts / kGroupThreads; ++i) {
     const int at = static_cast<int>(threadIdx.x) % kGroupThreads + i * kGroupThreads;
     const int row = at / kParts, n = column + at % kParts * 8;
@@ -394,7 +394,6 @@ template <class T>
 void run_tile(const Context& ctx, const GemmW8A16Args& a, const ManyPlan& plan) {
   switch (plan.tile) {
     case ManyTile::t256: return run<ManyConfig<256, 5, 3, 2>, T>(ctx, a, plan);
-    case ManyTile::t256_alone: return run<ManyConfig<256, 5, 3, 1>, T>(ctx, a, plan);
     case ManyTile::t64: return run<ManyConfig<64, 10, 6, 1>, T>(ctx, a, plan);
   }
 }
