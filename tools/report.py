@@ -76,7 +76,10 @@ def import_from_python(results: Path, commit: str) -> bool:
 def import_results(results: Path, commit: str) -> int:
     if import_from_python(results, commit) and not (results / "bench.json").exists():
         return 0
-    bench = json.loads((results / "bench.json").read_text())
+    of_ops = sorted([*results.glob("gemm*.json"), *results.glob("attention*.json")])
+    # Without bench.json: files of one op's bench and its peers, of one run.
+    bench_file = results / "bench.json" if (results / "bench.json").exists() else of_ops[0]
+    bench = {"ceilings": {}, **json.loads(bench_file.read_text())}
     peers = json.loads((results / "peers.json").read_text()) if (results / "peers.json").exists() else {"rows": []}
     if peers["rows"] and peers["gpu"] != bench["gpu"]:
         print(f"report: peers ran on {peers['gpu']}, the bench on {bench['gpu']}", file=sys.stderr)
@@ -84,8 +87,9 @@ def import_results(results: Path, commit: str) -> int:
     rates = copy_rates(bench["rows"])
     folder = folder_of(bench["gpu"])
     every = bench["rows"] + peers["rows"]
-    for path in sorted([*results.glob("gemm*.json"), *results.glob("attention*.json")]):
-        every += json.loads(path.read_text())["rows"]
+    for path in of_ops:
+        if path != bench_file:
+            every += json.loads(path.read_text())["rows"]
     tables = {op: [r for r in every if r["op"] == op] for op in sorted({r["op"] for r in every} - {"copy"})}
     tables["seeds"] = [{**r, "case": f"{r['op']} {r['case'].removesuffix('/seeds')}"} for r in every if in_seeds_tables(r)]
     for op, results_of_op in tables.items():
@@ -96,7 +100,7 @@ def import_results(results: Path, commit: str) -> int:
                 continue
             seen.add(name)
             row = {k: v for k, v in r.items() if k not in ("op", "of_copy")}
-            share = share_of_rate(r, rates, bench["ceilings"]["read_gbs"])
+            share = share_of_rate(r, rates, bench["ceilings"].get("read_gbs"))
             rows.append(rounded({**row, **({"pct_ceiling": 100 * share} if share is not None else {})}))
         if not rows:
             continue
