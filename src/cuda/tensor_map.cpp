@@ -8,7 +8,7 @@
 namespace octavo::cuda {
 namespace {
 
-constexpr int64_t kAlignment = 16, kBoxBytes = 128, kMostRows = int64_t{1} << 32,
+constexpr int64_t kAlignment = 16, kMostRows = int64_t{1} << 32,
                   kMostPitch = int64_t{1} << 40;
 
 using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
@@ -36,7 +36,7 @@ bool tensor_map_takes(const ByteMatrix& m) {
          reinterpret_cast<uintptr_t>(m.data) % kAlignment == 0;
 }
 
-CUtensorMap tensor_map_of(const ByteMatrix& m, int box_rows) {
+CUtensorMap tensor_map_of(const ByteMatrix& m, int box_rows, int box_bytes) {
   if (!tensor_map_takes(m))
     throw Error(ErrorKind::usage,
                 fmt::format("no tensor map for {} x {} bytes at {} with pitch {}: base and pitch must be "
@@ -46,10 +46,12 @@ CUtensorMap tensor_map_of(const ByteMatrix& m, int box_rows) {
   CUtensorMap map{};
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(m.columns), static_cast<cuuint64_t>(m.rows)};
   const cuuint64_t pitches[] = {static_cast<cuuint64_t>(m.pitch)};
-  const cuuint32_t box[] = {kBoxBytes, static_cast<cuuint32_t>(box_rows)}, steps[] = {1, 1};
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(box_bytes), static_cast<cuuint32_t>(box_rows)},
+                   steps[] = {1, 1};
+  const auto swizzle = box_bytes == kNarrowBoxBytes ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B;
   const CUresult status =
       encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<void*>(m.data), sizes, pitches, box, steps,
-             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (status != CUDA_SUCCESS)
     throw Error(ErrorKind::runtime,

@@ -17,8 +17,9 @@ bool tensor_map_takes(const ByteMatrix& matrix);
 
 // Boxes of box_rows (at most 256) x 128 bytes, which arrive in the 128-byte swizzle: 16-byte part p of row r of a box lies
 // in place p ^ (r % 8). Bytes outside the matrix arrive as 0. Throws usage for a matrix that is not taken, no_device
-// without a driver that makes tensor maps.
-CUtensorMap tensor_map_of(const ByteMatrix& matrix, int box_rows);
+// without a driver that makes tensor maps. Boxes of 64 bytes a row arrive in the 64-byte swizzle: place p ^ (r / 2 % 4).
+inline constexpr int kBoxBytes = 128, kNarrowBoxBytes = 64;
+CUtensorMap tensor_map_of(const ByteMatrix& matrix, int box_rows, int box_bytes = kBoxBytes);
 
 // A tensor of up to five dimensions, the contiguous one first, and the box that one load takes. The box's first dimension
 // is at most 128 bytes; it arrives as rows of that, in the 128-byte swizzle.

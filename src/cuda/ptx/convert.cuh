@@ -27,6 +27,35 @@ __device__ __forceinline__ uint32_t pack_codes(float a, float b, float c, float 
 #endif
 }
 
+// Four values of at least 0, rounded to the nearest even integer of at most 255, a in the lowest byte; NaN gives 0.
+// NOTE: as above, and below sm_89 values are at most 255.5.
+__device__ __forceinline__ uint32_t pack_unsigned_codes(float a, float b, float c, float d) {
+#if __CUDA_ARCH__ >= 890
+  const auto rounded = [](float v) {
+    int i;
+    asm("cvt.rni.s32.f32 %0, %1;" : "=r"(i) : "f"(v));
+    return i;
+  };
+  const auto pair_before = [](int high, int low, uint32_t rest) {
+    uint32_t packed;
+    asm("cvt.pack.sat.u8.s32.b32 %0, %1, %2, %3;" : "=r"(packed) : "r"(high), "r"(low), "r"(rest));
+    return packed;
+  };
+  return pair_before(rounded(b), rounded(a), pair_before(rounded(d), rounded(c), 0));
+#else
+  constexpr float kRound = 12582912.0f;
+  const auto bits = [](float v) { return __float_as_uint(__fadd_rn(fminf(v, 255.0f), kRound)); };
+  return __byte_perm(__byte_perm(bits(a), bits(b), 0x0040), __byte_perm(bits(c), bits(d), 0x0040), 0x5410);
+#endif
+}
+
+// The larger of two values; NaN counts as largest.
+__device__ __forceinline__ float larger(float a, float b) {
+  float m;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(m) : "f"(a), "f"(b));
+  return m;
+}
+
 // The larger of a and |b|; NaN counts as largest.
 __device__ __forceinline__ float largest_magnitude(float a, float b) {
   float m;

@@ -1,6 +1,6 @@
 // How wgmma (sm_90a) is told where a tile lies in shared memory. Plain numbers, tested on the host.
 // PTX ISA, "Matrix descriptor": address / 16 in 14 bits; leading offset / 16 at bit 16 (unused by this layout); offset / 16
-// between groups of eight rows at bit 32; layout at bit 62, 1 is the 128-byte swizzle.
+// between groups of eight rows at bit 32; layout at bit 62: 1 is the 128-byte swizzle, 2 the 64-byte swizzle.
 #pragma once
 #include <cstdint>
 
@@ -12,6 +12,12 @@ namespace octavo::cuda::ptx {
 // on which the tile starts.
 OCTAVO_HD constexpr uint64_t tile_descriptor(uint32_t shared_bytes) {
   constexpr uint64_t kLayout = (uint64_t{1} << 62) | (uint64_t{1024 / 16} << 32) | (uint64_t{1} << 16);
+  return kLayout | ((shared_bytes & 0x3ffff) >> 4);
+}
+
+// A tile of rows of 64 bytes in the 64-byte swizzle: eight rows are a group of 512 bytes, on which the tile starts.
+OCTAVO_HD constexpr uint64_t narrow_tile_descriptor(uint32_t shared_bytes) {
+  constexpr uint64_t kLayout = (uint64_t{2} << 62) | (uint64_t{512 / 16} << 32) | (uint64_t{1} << 16);
   return kLayout | ((shared_bytes & 0x3ffff) >> 4);
 }
 

@@ -1,0 +1,237 @@
+// Floats to the codes and scales of attention_int8, any architecture. Bound by memory: each element read once, a byte written.
+// A block has 256 threads and kOctets eight-channel pieces a thread, all of one head. Blocks [0, v_blocks) take a key tile of V
+// each, the others rows of K, then of Q.
+//   rows   kLanes threads hold a row, reduce its amax with shuffles and write its codes
+//   V      threads hold words of four slots (int8_key_slot) x 8 channels; amax of a channel meets in shared memory, codes turn
+//          round there: [channel][slot / 4]
+#include "core/quantizer.h"
+#include "cuda/launch.h"
+#include "cuda/ptx/convert.cuh"
+#include "cuda/ptx/grid_dependency.cuh"
+#include "cuda/vec.cuh"
+#include "ops/attention_int8/attention_int8_cuda.h"
+
+namespace octavo {
+namespace {
+
+namespace ptx = cuda::ptx;
+using cuda::kOctet;
+
+constexpr int kThreads = 256, kOctets = 8;
+
+struct FloatRows {  // [B, H, S, D]
+  const void* data;
+  int64_t batch, head, row;  // strides
+  int heads, rows;           // H, S
+  bool aligned;              // octets lie on 16 bytes
+};
+struct QuantizeCall {
+  FloatRows q, k, v;
+  int8_t *q_codes, *k_codes, *v_codes;
+  float *q_scale, *k_scale, *v_scale;
+  int dim, tiles, pages;
+  int v_blocks, k_blocks;              // of all heads
+  int k_blocks_of_head, q_blocks_of_head;
+};
+
+// The first element of a head.
+template <class T>
+__device__ __forceinline__ const T* head_of(const FloatRows& from, int head) {
+  const int batch = head / from.heads;
+  return static_cast<const T*>(from.data) + batch * from.batch + (head - batch * from.heads) * from.head;
+}
+
+// Channels [first, first + 8) of a row; 0 from `dim` on.
+template <class T>
+__device__ __forceinline__ void load_row(const T* row, int first, int dim, bool aligned, float (&values)[kOctet]) {
+  if (aligned && first + kOctet <= dim) {
+    unpack(cuda::load_octet(row + first), values);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) values[i] = first + i < dim ? to_float(row[first + i]) : 0.0f;
+  }
+}
+
+__device__ __forceinline__ uint32_t code_word(const float (&values)[4], float inverse) {
+  return inverse == 0.0f ? 0u
+                         : ptx::pack_codes(__fmul_rn(values[0], inverse), __fmul_rn(values[1], inverse),
+                                           __fmul_rn(values[2], inverse), __fmul_rn(values[3], inverse));
+}
+
+// kLanes threads a row.
+template <class T, int kLanes>
+__device__ __forceinline__ void quantize_rows(const FloatRows& from, int8_t* codes, float* scales, int dim, int block,
+                                              int blocks_of_head) {
+  constexpr int kRowsAtOnce = kThreads / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes, first = lane * kOctet;
+  float values[kOctets][kOctet];
+  const int head = block / blocks_of_head;
+  const int begin = (block - head * blocks_of_head) * kRowsAtOnce * kOctets + static_cast<int>(threadIdx.x) / kLanes;
+  const T* rows = head_of<T>(from, head);
+  codes += static_cast<int64_t>(head) * from.rows * dim, scales += static_cast<int64_t>(head) * from.rows;
+#pragma unroll
+  for (int i = 0; i < kOctets; ++i) {
+    const int r = begin + i * kRowsAtOnce;
+    if (r < from.rows && first < dim) {
+      load_row(rows + r * from.row, first, dim, from.aligned, values[i]);
+    } else {
+#pragma unroll
+      for (int c = 0; c < kOctet; ++c) values[i][c] = 0.0f;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kOctets; ++i) {
+    float amax = 0.0f;
+#pragma unroll
+    for (int c = 0; c < kOctet; ++c) amax = ptx::largest_magnitude(amax, values[i][c]);
+#pragma unroll
+    for (int step = 1; step < kLanes; step *= 2) amax = ptx::larger(amax, __shfl_xor_sync(~0u, amax, step));
+    const RowCoding coding = row_coding(amax);
+    const int r = begin + i * kRowsAtOnce;
+    if (r >= from.rows) continue;
+    if (lane == 0) scales[r] = coding.scale;
+    const uint32_t low = code_word({values[i][0], values[i][1], values[i][2], values[i][3]}, coding.inverse);
+    const uint32_t high = code_word({values[i][4], values[i][5], values[i][6], values[i][7]}, coding.inverse);
+    if (first < dim) *reinterpret_cast<uint2*>(codes + int64_t{r} * dim + first) = make_uint2(low, high);
+  }
+}
+
+// A key tile of V: kLanes threads across the channels, kDown down the words of slots.
+template <class T, int kLanes>
+__device__ __forceinline__ void quantize_v_tile(const QuantizeCall& call, int block) {
+  constexpr int kDim = kLanes * kOctet, kTile = static_cast<int>(attention_int8_key_tile(kDim));
+  constexpr int kDown = kThreads / kLanes, kWords = kTile / 4, kMine = kWords / kDown, kWarps = kThreads / 32;
+  constexpr int kPitch = kWords + 1;  // of words of a channel
+  static_assert(kMine >= 1);
+  __shared__ float most[kWarps][kDim];
+  __shared__ uint32_t turned[kDim * kPitch];
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, down = thread / kLanes, first = lane * kOctet;
+  const int head = block / call.tiles, tile = block - head * call.tiles;
+  const T* rows = head_of<T>(call.v, head);
+
+  float values[kMine][4][kOctet], amax[kOctet];
+#pragma unroll
+  for (int w = 0; w < kMine; ++w)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int word = down + w * kDown;  // keys 2 c, 2 c + 1, 8 + 2 c, 9 + 2 c of 16, c = word % 4
+      const int key = tile * kTile + word / 4 * 16 + word % 4 * 2 + i / 2 * 8 + i % 2;
+      if (key < call.v.rows && first < call.dim) {
+        load_row(rows + key * call.v.row, first, call.dim, call.v.aligned, values[w][i]);
+      } else {
+#pragma unroll
+        for (int c = 0; c < kOctet; ++c) values[w][i][c] = 0.0f;
+      }
+    }
+#pragma unroll
+  for (int c = 0; c < kOctet; ++c) {
+    amax[c] = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kMine; ++w)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) amax[c] = ptx::largest_magnitude(amax[c], values[w][i][c]);
+#pragma unroll
+    for (int step = kLanes; step < 32; step *= 2) amax[c] = ptx::larger(amax[c], __shfl_xor_sync(~0u, amax[c], step));
+    most[thread / 32][first + c] = amax[c];
+  }
+  __syncthreads();
+#pragma unroll
+  for (int c = 0; c < kOctet; ++c) {
+#pragma unroll
+    for (int warp = 0; warp < kWarps; ++warp) amax[c] = ptx::larger(amax[c], most[warp][first + c]);
+    const RowCoding coding = row_coding(amax[c]);
+    if (down == 0 && first + c < call.dim) call.v_scale[int64_t{block} * call.dim + first + c] = coding.scale;
+#pragma unroll
+    for (int w = 0; w < kMine; ++w)
+      turned[(first + c) * kPitch + down + w * kDown] =
+          code_word({values[w][0][c], values[w][1][c], values[w][2][c], values[w][3][c]}, coding.inverse);
+  }
+  __syncthreads();
+  const int first_page = tile * (kTile / 64), pages = min(kTile / 64, call.pages - first_page);
+  uint4* out = reinterpret_cast<uint4*>(call.v_codes + (int64_t{head} * call.pages + first_page) * call.dim * 64);
+  for (int i = thread; i < pages * call.dim * 4; i += kThreads) {  // 16 slots each: [page][channel][4]
+    const int page = i / (call.dim * 4), channel = i / 4 % call.dim;
+    const uint32_t* words = turned + channel * kPitch + page * 16 + i % 4 * 4;
+    out[i] = make_uint4(words[0], words[1], words[2], words[3]);
+  }
+}
+
+template <class T, int kLanes>
+__global__ void __launch_bounds__(kThreads) attention_int8_quantize_codes(const QuantizeCall call) {
+  ptx::grid_dependency_release();
+  ptx::grid_dependency_wait();
+  const int block = static_cast<int>(blockIdx.x);
+  if (block < call.v_blocks)
+    quantize_v_tile<T, kLanes>(call, block);
+  else if (block < call.v_blocks + call.k_blocks)
+    quantize_rows<T, kLanes>(call.k, call.k_codes, call.k_scale, call.dim, block - call.v_blocks, call.k_blocks_of_head);
+  else
+    quantize_rows<T, kLanes>(call.q, call.q_codes, call.q_scale, call.dim, block - call.v_blocks - call.k_blocks,
+                             call.q_blocks_of_head);
+}
+
+FloatRows rows_of(const ConstTensor& t) {
+  const int64_t octet_bytes = 16;
+  const auto on_octet = [&](int64_t elements) { return elements * size_of(t.dtype()) % octet_bytes == 0; };
+  return {.data = t.data(),
+          .batch = t.stride(0),
+          .head = t.stride(1),
+          .row = t.stride(2),
+          .heads = static_cast<int>(t.dim(1)),
+          .rows = static_cast<int>(t.dim(2)),
+          .aligned = reinterpret_cast<uintptr_t>(t.data()) % 16 == 0 && on_octet(t.stride(0)) && on_octet(t.stride(1)) &&
+                     on_octet(t.stride(2))};
+}
+
+template <class T, int kLanes>
+void run(const Context& ctx, const AttentionInt8QuantizeArgs& a) {
+  constexpr int64_t kRows = kThreads / kLanes * kOctets;  // of a block
+  const auto blocks_of = [&](int64_t rows) { return (rows + kRows - 1) / kRows; };
+  const int64_t tiles = a.v_scale.dim(2), v_blocks = a.v.dim(0) * a.v.dim(1) * tiles;
+  const int64_t of_k = blocks_of(a.k.dim(2)), of_q = blocks_of(a.q.dim(2));
+  const int64_t k_blocks = a.k.dim(0) * a.k.dim(1) * of_k, q_blocks = a.q.dim(0) * a.q.dim(1) * of_q;
+  const QuantizeCall call{.q = rows_of(a.q),
+                          .k = rows_of(a.k),
+                          .v = rows_of(a.v),
+                          .q_codes = a.q_codes.as<int8_t>(),
+                          .k_codes = a.k_codes.as<int8_t>(),
+                          .v_codes = a.v_codes.as<int8_t>(),
+                          .q_scale = a.q_scale.as<float>(),
+                          .k_scale = a.k_scale.as<float>(),
+                          .v_scale = a.v_scale.as<float>(),
+                          .dim = static_cast<int>(a.q.dim(3)),
+                          .tiles = static_cast<int>(tiles),
+                          .pages = static_cast<int>(a.v_codes.dim(2)),
+                          .v_blocks = static_cast<int>(v_blocks),
+                          .k_blocks = static_cast<int>(k_blocks),
+                          .k_blocks_of_head = static_cast<int>(of_k),
+                          .q_blocks_of_head = static_cast<int>(of_q)};
+  const int64_t grid = v_blocks + k_blocks + q_blocks;
+  if (grid == 0) return;
+  cuda::launch(ctx,
+               {.kernel = "attention_int8_quantize",
+                .grid = dim3(static_cast<unsigned>(grid)),
+                .block = dim3(kThreads),
+                .overlap = true},
+               attention_int8_quantize_codes<T, kLanes>, call);
+}
+
+template <class T>
+void run_dim(const Context& ctx, const AttentionInt8QuantizeArgs& a) {
+  const int64_t dim = a.q.dim(3);
+  if (dim <= 64) return run<T, 8>(ctx, a);
+  if (dim <= 128) return run<T, 16>(ctx, a);
+  run<T, 32>(ctx, a);
+}
+
+}  // namespace
+
+void attention_int8_quantize_cuda(const Context& ctx, const AttentionInt8QuantizeArgs& a) {
+  switch (a.q.dtype()) {
+    case DType::f16: return run_dim<F16>(ctx, a);
+    case DType::bf16: return run_dim<BF16>(ctx, a);
+    default: return run_dim<float>(ctx, a);
+  }
+}
+
+}  // namespace octavo
