@@ -2,6 +2,7 @@
 #pragma once
 #include "ops/adamw/adamw.h"
 #include "ops/attention_f/attention_f.h"
+#include "ops/attention_int8/attention_int8.h"
 #include "ops/bias_gelu/bias_gelu.h"
 #include "ops/embedding/embedding.h"
 #include "ops/gemm_f/gemm_f.h"

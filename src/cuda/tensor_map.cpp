@@ -8,8 +8,7 @@
 namespace octavo::cuda {
 namespace {
 
-constexpr int64_t kAlignment = 16, kMostRows = int64_t{1} << 32,
-                  kMostPitch = int64_t{1} << 40;
+constexpr int64_t kAlignment = 16, kMostRows = int64_t{1} << 32, kMostPitch = int64_t{1} << 40;
 
 using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
                             const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
@@ -49,10 +48,9 @@ CUtensorMap tensor_map_of(const ByteMatrix& m, int box_rows, int box_bytes) {
   const cuuint32_t box[] = {static_cast<cuuint32_t>(box_bytes), static_cast<cuuint32_t>(box_rows)},
                    steps[] = {1, 1};
   const auto swizzle = box_bytes == kNarrowBoxBytes ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B;
-  const CUresult status =
-      encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<void*>(m.data), sizes, pitches, box, steps,
-             CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult status = encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<void*>(m.data), sizes,
+                                 pitches, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (status != CUDA_SUCCESS)
     throw Error(ErrorKind::runtime,
                 fmt::format("cuTensorMapEncodeTiled: error {} for {} x {} bytes, pitch {}, boxes of {} rows",

@@ -4,6 +4,7 @@
 #include "gpu/gemm_w8a16_on_gpu.h"
 #include "gpu/gemm_w8a8_on_gpu.h"
 #include "ops/adamw/adamw_cases.h"
+#include "ops/attention_int8/attention_int8_cases.h"
 #include "ops/bias_gelu/bias_gelu_cases.h"
 #include "ops/embedding/embedding_cases.h"
 #include "ops/layer_norm/layer_norm_cases.h"
@@ -166,6 +167,25 @@ std::vector<OpCase> adamw_on_gpu() {
   return cases;
 }
 
+// Head dimensions x keys around pages, halves and tiles x rows of one, two and three blocks x masks x kinds of scores.
+std::vector<OpCase> attention_int8_on_gpu() {
+  auto cases = attention_int8_cases();
+  for (const int64_t dim : {16, 32, 48, 64, 80, 96, 112, 128})
+    for (const int64_t keys : {1, 17, 64, 100, 128, 129, 200, 256, 257, 300, 511, 513})
+      for (const int64_t queries : {3, 65, 130})
+        for (const bool causal : {false, true})
+          for (const Scores scores : {Scores::random, Scores::equal, Scores::one_hot})
+            cases.push_back(attention_int8_case({.q_heads = 1,
+                                                 .sq = queries,
+                                                 .sk = keys,
+                                                 .dim = dim,
+                                                 .causal = causal,
+                                                 .out = queries == 65 ? DType::bf16 : DType::f16,
+                                                 .scores = scores},
+                                                "tiles, masks and head dimensions against each other"));
+  return cases;
+}
+
 }  // namespace
 
 const std::vector<OpEntry>& all_ops() {
@@ -173,6 +193,7 @@ const std::vector<OpEntry>& all_ops() {
       {"adamw", adamw_on_gpu},
       {"attention_f", attention_f_on_gpu},
       {"bias_gelu", bias_gelu_on_gpu},
+      {"attention_int8", attention_int8_on_gpu},
       {"layer_norm", layer_norm_on_gpu},
       {"embedding", embedding_cases},
       {"gemm_w8a16", gemm_w8a16_on_gpu},

@@ -34,11 +34,13 @@ void expect_dense(const char* arg, const ConstTensor& t) {
 
 void check_heads(const ConstTensor& q, const ConstTensor& k) {
   if (k.dim(1) < 1 || q.dim(1) % k.dim(1) != 0)
-    fail_argument(kOp, "k", fmt::format("has {} heads, but q has {}; expected a divisor", k.dim(1), q.dim(1)));
+    fail_argument(kOp, "k",
+                  fmt::format("has {} heads, but q has {}; expected a divisor", k.dim(1), q.dim(1)));
   if (q.dim(3) < 16 || q.dim(3) > kLargestDim || q.dim(3) % 16 != 0)
-    fail_argument(kOp, "q",
-                  fmt::format("has head dimension {}, expected a multiple of 16 up to {}; pad q, k and v with zeros",
-                              q.dim(3), kLargestDim));
+    fail_argument(
+        kOp, "q",
+        fmt::format("has head dimension {}, expected a multiple of 16 up to {}; pad q, k and v with zeros",
+                    q.dim(3), kLargestDim));
 }
 
 // Codes and scales of q rows x dim, keys x dim.
@@ -46,9 +48,10 @@ struct Codes {
   ConstTensor q, q_scale, k, k_scale, v, v_scale;
 };
 
-void check_codes(Backend backend, const Codes& c, int64_t batch, int64_t heads, int64_t kv_heads, int64_t sq, int64_t sk,
-                 int64_t dim) {
-  const auto expect = [&](const char* name, const ConstTensor& t, DType dtype, std::initializer_list<int64_t> shape) {
+void check_codes(Backend backend, const Codes& c, int64_t batch, int64_t heads, int64_t kv_heads, int64_t sq,
+                 int64_t sk, int64_t dim) {
+  const auto expect = [&](const char* name, const ConstTensor& t, DType dtype,
+                          std::initializer_list<int64_t> shape) {
     expect_backend(kOp, name, t, backend);
     expect_dtype(kOp, name, t, {dtype});
     expect_shape(kOp, name, t, shape);
@@ -57,7 +60,8 @@ void check_codes(Backend backend, const Codes& c, int64_t batch, int64_t heads, 
   expect("q_scale", c.q_scale, DType::f32, {batch, heads, sq}), expect_dense("q_scale", c.q_scale);
   expect("k codes", c.k, DType::i8, {batch, kv_heads, sk, dim}), expect_dense("k codes", c.k);
   expect("k_scale", c.k_scale, DType::f32, {batch, kv_heads, sk}), expect_dense("k_scale", c.k_scale);
-  expect("v codes", c.v, DType::i8, {batch, kv_heads, pages_of(sk), dim * kInt8PageKeys}), expect_dense("v codes", c.v);
+  expect("v codes", c.v, DType::i8, {batch, kv_heads, pages_of(sk), dim * kInt8PageKeys}),
+      expect_dense("v codes", c.v);
   expect_backend(kOp, "v_scale", c.v_scale, backend);
   expect_dtype(kOp, "v_scale", c.v_scale, {DType::f32});
   // NOTE: not expect_shape: a stride of 0 in the last dimension is one scale for all channels.
@@ -65,12 +69,12 @@ void check_codes(Backend backend, const Codes& c, int64_t batch, int64_t heads, 
   for (int d = 0; d < 4; ++d)
     if (c.v_scale.rank() != 4 || c.v_scale.dim(d) != want[d])
       fail_argument(kOp, "v_scale",
-                    fmt::format("is {}, expected [{}, {}, {}, {}]", c.v_scale.describe(), want[0], want[1], want[2],
-                                want[3]));
+                    fmt::format("is {}, expected [{}, {}, {}, {}]", c.v_scale.describe(), want[0], want[1],
+                                want[2], want[3]));
 }
 
-void check_output(Backend backend, float scale, const Tensor& out, const Tensor& lse, int64_t batch, int64_t heads,
-                  int64_t sq, int64_t dim) {
+void check_output(Backend backend, float scale, const Tensor& out, const Tensor& lse, int64_t batch,
+                  int64_t heads, int64_t sq, int64_t dim) {
   if (!std::isfinite(scale) || scale <= 0)
     fail_argument(kOp, "scale", fmt::format("is {}, expected a finite number above 0", scale));
   expect_tensor(kOp, "out", out, backend, {DType::f16, DType::bf16, DType::f32}, {batch, heads, sq, dim});
@@ -83,8 +87,8 @@ void check(const Context& ctx, const AttentionInt8Args& a) {
   expect_shape(kOp, "q", a.q, {-1, -1, -1, -1});
   expect_shape(kOp, "k", a.k, {-1, -1, -1, -1});
   check_heads(a.q, a.k);
-  check_codes(ctx.backend, {a.q, a.q_scale, a.k, a.k_scale, a.v, a.v_scale}, a.q.dim(0), a.q.dim(1), a.k.dim(1),
-              a.q.dim(2), a.k.dim(2), a.q.dim(3));
+  check_codes(ctx.backend, {a.q, a.q_scale, a.k, a.k_scale, a.v, a.v_scale}, a.q.dim(0), a.q.dim(1),
+              a.k.dim(1), a.q.dim(2), a.k.dim(2), a.q.dim(3));
   check_output(ctx.backend, a.scale, a.out, a.lse, a.q.dim(0), a.q.dim(1), a.q.dim(2), a.q.dim(3));
 }
 
@@ -104,9 +108,10 @@ void run_reference(const Context& ctx, const AttentionInt8Args& a) {
 
 constexpr auto kVariants = std::to_array<Variant<AttentionInt8Args>>({
 #if defined(OCTAVO_CUDA)
-    {"cuda_sm90", Backend::cuda, Isa::reference, attention_int8_fits_sm90, "sm_90, D at most 128", attention_int8_sm90},
+  {"cuda_sm90",        Backend::cuda, Isa::reference, attention_int8_fits_sm90, "sm_90, D at most 128",
+   attention_int8_sm90},
 #endif
-    {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},
+      {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},
 });
 
 // The codes of a float call, one after the other in the workspace.
@@ -165,8 +170,8 @@ KernelInfo attention_int8_variant(const Context& ctx, const AttentionInt8Args& a
 
 void attention_int8_quantize(const Context& ctx, const AttentionInt8QuantizeArgs& a) {
   check_floats(ctx, a.q, a.k, a.v);
-  check_codes(ctx.backend, {a.q_codes, a.q_scale, a.k_codes, a.k_scale, a.v_codes, a.v_scale}, a.q.dim(0), a.q.dim(1),
-              a.k.dim(1), a.q.dim(2), a.k.dim(2), a.q.dim(3));
+  check_codes(ctx.backend, {a.q_codes, a.q_scale, a.k_codes, a.k_scale, a.v_codes, a.v_scale}, a.q.dim(0),
+              a.q.dim(1), a.k.dim(1), a.q.dim(2), a.k.dim(2), a.q.dim(3));
   expect_dense("v_scale", a.v_scale);
 #if defined(OCTAVO_CUDA)
   if (ctx.backend == Backend::cuda) return attention_int8_quantize_cuda(ctx, a);

@@ -43,7 +43,8 @@ KernelInfo attention_int8_variant(const Context& ctx, const AttentionInt8Args& a
 // Floats to what attention_int8 takes: q and k a scale each row, v a scale each tile and channel, by core/quantizer.h. One read of
 // each, one launch. V's slots behind the last key are 0.
 struct AttentionInt8QuantizeArgs {
-  ConstTensor q, k, v;  // [B, Hq | Hkv | Hkv, Sq | Sk | Sk, D] f16 | bf16 | f32, the same; unit stride in D, any other
+  ConstTensor q, k,
+      v;  // [B, Hq | Hkv | Hkv, Sq | Sk | Sk, D] f16 | bf16 | f32, the same; unit stride in D, any other
   Tensor q_codes, q_scale, k_codes, k_scale, v_codes;  // as AttentionInt8Args has them
   Tensor v_scale;                                      // [B, Hkv, tiles, D] f32, dense
 };

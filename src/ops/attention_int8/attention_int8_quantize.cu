@@ -15,7 +15,7 @@ namespace octavo {
 namespace {
 
 namespace ptx = cuda::ptx;
-using cuda::kOctet;
+using cuda::kOctet, cuda::RawOctet;
 
 constexpr int kThreads = 256, kOctets = 8;
 
@@ -30,7 +30,7 @@ struct QuantizeCall {
   int8_t *q_codes, *k_codes, *v_codes;
   float *q_scale, *k_scale, *v_scale;
   int dim, tiles, pages;
-  int v_blocks, k_blocks;              // of all heads
+  int v_blocks, k_blocks;  // of all heads
   int k_blocks_of_head, q_blocks_of_head;
 };
 
@@ -41,58 +41,69 @@ __device__ __forceinline__ const T* head_of(const FloatRows& from, int head) {
   return static_cast<const T*>(from.data) + batch * from.batch + (head - batch * from.heads) * from.head;
 }
 
-// Channels [first, first + 8) of a row; 0 from `dim` on.
+// Channels [first, first + 8) of a row, as stored; 0 from `dim` on.
 template <class T>
-__device__ __forceinline__ void load_row(const T* row, int first, int dim, bool aligned, float (&values)[kOctet]) {
-  if (aligned && first + kOctet <= dim) {
-    unpack(cuda::load_octet(row + first), values);
-  } else {
+__device__ __forceinline__ RawOctet<T> load_octet_of(const T* row, int first, int dim, bool aligned) {
+  if (aligned && first + kOctet <= dim) return cuda::load_octet(row + first);
+  float values[kOctet];
 #pragma unroll
-    for (int i = 0; i < kOctet; ++i) values[i] = first + i < dim ? to_float(row[first + i]) : 0.0f;
-  }
+  for (int i = 0; i < kOctet; ++i) values[i] = first + i < dim ? to_float(row[first + i]) : 0.0f;
+  return cuda::pack<T>(values);
+}
+template <class T>
+__device__ __forceinline__ RawOctet<T> zero_octet() {
+  constexpr float kZeros[kOctet] = {};
+  return cuda::pack<T>(kZeros);
 }
 
-__device__ __forceinline__ uint32_t code_word(const float (&values)[4], float inverse) {
+__device__ __forceinline__ uint32_t code_word(float a, float b, float c, float d, float inverse) {
   return inverse == 0.0f ? 0u
-                         : ptx::pack_codes(__fmul_rn(values[0], inverse), __fmul_rn(values[1], inverse),
-                                           __fmul_rn(values[2], inverse), __fmul_rn(values[3], inverse));
+                         : ptx::pack_codes(__fmul_rn(a, inverse), __fmul_rn(b, inverse),
+                                           __fmul_rn(c, inverse), __fmul_rn(d, inverse));
 }
 
-// kLanes threads a row.
+// kLanes threads a row; kOctets rows a thread, of which lane i of a row's threads works out the coding of the i-th.
 template <class T, int kLanes>
-__device__ __forceinline__ void quantize_rows(const FloatRows& from, int8_t* codes, float* scales, int dim, int block,
-                                              int blocks_of_head) {
+__device__ __forceinline__ void quantize_rows(const FloatRows& from, int8_t* codes, float* scales, int dim,
+                                              int block, int blocks_of_head) {
   constexpr int kRowsAtOnce = kThreads / kLanes;
+  static_assert(kLanes >= kOctets);
   const int lane = static_cast<int>(threadIdx.x) % kLanes, first = lane * kOctet;
-  float values[kOctets][kOctet];
   const int head = block / blocks_of_head;
-  const int begin = (block - head * blocks_of_head) * kRowsAtOnce * kOctets + static_cast<int>(threadIdx.x) / kLanes;
+  const int begin =
+      (block - head * blocks_of_head) * kRowsAtOnce * kOctets + static_cast<int>(threadIdx.x) / kLanes;
   const T* rows = head_of<T>(from, head);
   codes += static_cast<int64_t>(head) * from.rows * dim, scales += static_cast<int64_t>(head) * from.rows;
+  RawOctet<T> raw[kOctets];
 #pragma unroll
   for (int i = 0; i < kOctets; ++i) {
     const int r = begin + i * kRowsAtOnce;
-    if (r < from.rows && first < dim) {
-      load_row(rows + r * from.row, first, dim, from.aligned, values[i]);
-    } else {
-#pragma unroll
-      for (int c = 0; c < kOctet; ++c) values[i][c] = 0.0f;
-    }
+    raw[i] = r < from.rows && first < dim ? load_octet_of(rows + r * from.row, first, dim, from.aligned)
+                                          : zero_octet<T>();
   }
+  float amax_of_mine = 0.0f;
 #pragma unroll
   for (int i = 0; i < kOctets; ++i) {
-    float amax = 0.0f;
+    float values[kOctet], amax = 0.0f;
+    cuda::unpack(raw[i], values);
 #pragma unroll
-    for (int c = 0; c < kOctet; ++c) amax = ptx::largest_magnitude(amax, values[i][c]);
+    for (int c = 0; c < kOctet; ++c) amax = ptx::largest_magnitude(amax, values[c]);
 #pragma unroll
     for (int step = 1; step < kLanes; step *= 2) amax = ptx::larger(amax, __shfl_xor_sync(~0u, amax, step));
-    const RowCoding coding = row_coding(amax);
+    if (lane == i) amax_of_mine = amax;
+  }
+  const RowCoding coding = row_coding(amax_of_mine);
+  if (lane < kOctets && begin + lane * kRowsAtOnce < from.rows)
+    scales[begin + lane * kRowsAtOnce] = coding.scale;
+#pragma unroll
+  for (int i = 0; i < kOctets; ++i) {
+    const float inverse = __shfl_sync(~0u, coding.inverse, i, kLanes);
     const int r = begin + i * kRowsAtOnce;
-    if (r >= from.rows) continue;
-    if (lane == 0) scales[r] = coding.scale;
-    const uint32_t low = code_word({values[i][0], values[i][1], values[i][2], values[i][3]}, coding.inverse);
-    const uint32_t high = code_word({values[i][4], values[i][5], values[i][6], values[i][7]}, coding.inverse);
-    if (first < dim) *reinterpret_cast<uint2*>(codes + int64_t{r} * dim + first) = make_uint2(low, high);
+    float v[kOctet];
+    cuda::unpack(raw[i], v);
+    if (r < from.rows && first < dim)
+      *reinterpret_cast<uint2*>(codes + int64_t{r} * dim + first) =
+          make_uint2(code_word(v[0], v[1], v[2], v[3], inverse), code_word(v[4], v[5], v[6], v[7], inverse));
   }
 }
 
@@ -102,53 +113,66 @@ __device__ __forceinline__ void quantize_v_tile(const QuantizeCall& call, int bl
   constexpr int kDim = kLanes * kOctet, kTile = static_cast<int>(attention_int8_key_tile(kDim));
   constexpr int kDown = kThreads / kLanes, kWords = kTile / 4, kMine = kWords / kDown, kWarps = kThreads / 32;
   constexpr int kPitch = kWords + 1;  // of words of a channel
-  static_assert(kMine >= 1);
-  __shared__ float most[kWarps][kDim];
+  static_assert(kMine >= 1 && kDim <= kThreads);
+  __shared__ float most[kWarps][kDim], inverses[kDim];
   __shared__ uint32_t turned[kDim * kPitch];
-  const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, down = thread / kLanes, first = lane * kOctet;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, down = thread / kLanes,
+            first = lane * kOctet;
   const int head = block / call.tiles, tile = block - head * call.tiles;
   const T* rows = head_of<T>(call.v, head);
 
-  float values[kMine][4][kOctet], amax[kOctet];
+  RawOctet<T> raw[kMine][4];
 #pragma unroll
   for (int w = 0; w < kMine; ++w)
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int word = down + w * kDown;  // keys 2 c, 2 c + 1, 8 + 2 c, 9 + 2 c of 16, c = word % 4
       const int key = tile * kTile + word / 4 * 16 + word % 4 * 2 + i / 2 * 8 + i % 2;
-      if (key < call.v.rows && first < call.dim) {
-        load_row(rows + key * call.v.row, first, call.dim, call.v.aligned, values[w][i]);
-      } else {
+      raw[w][i] = key < call.v.rows && first < call.dim
+                      ? load_octet_of(rows + key * call.v.row, first, call.dim, call.v.aligned)
+                      : zero_octet<T>();
+    }
+  float amax[kOctet] = {};
 #pragma unroll
-        for (int c = 0; c < kOctet; ++c) values[w][i][c] = 0.0f;
-      }
+  for (int w = 0; w < kMine; ++w)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      float values[kOctet];
+      cuda::unpack(raw[w][i], values);
+#pragma unroll
+      for (int c = 0; c < kOctet; ++c) amax[c] = ptx::largest_magnitude(amax[c], values[c]);
     }
 #pragma unroll
   for (int c = 0; c < kOctet; ++c) {
-    amax[c] = 0.0f;
 #pragma unroll
-    for (int w = 0; w < kMine; ++w)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) amax[c] = ptx::largest_magnitude(amax[c], values[w][i][c]);
-#pragma unroll
-    for (int step = kLanes; step < 32; step *= 2) amax[c] = ptx::larger(amax[c], __shfl_xor_sync(~0u, amax[c], step));
+    for (int step = kLanes; step < 32; step *= 2)
+      amax[c] = ptx::larger(amax[c], __shfl_xor_sync(~0u, amax[c], step));
     most[thread / 32][first + c] = amax[c];
   }
   __syncthreads();
+  if (thread < kDim) {
+    float channel = 0.0f;
 #pragma unroll
-  for (int c = 0; c < kOctet; ++c) {
+    for (int warp = 0; warp < kWarps; ++warp) channel = ptx::larger(channel, most[warp][thread]);
+    const RowCoding coding = row_coding(channel);
+    inverses[thread] = coding.inverse;
+    if (thread < call.dim) call.v_scale[int64_t{block} * call.dim + thread] = coding.scale;
+  }
+  __syncthreads();
 #pragma unroll
-    for (int warp = 0; warp < kWarps; ++warp) amax[c] = ptx::larger(amax[c], most[warp][first + c]);
-    const RowCoding coding = row_coding(amax[c]);
-    if (down == 0 && first + c < call.dim) call.v_scale[int64_t{block} * call.dim + first + c] = coding.scale;
+  for (int w = 0; w < kMine; ++w) {
+    float v[4][kOctet];
 #pragma unroll
-    for (int w = 0; w < kMine; ++w)
+    for (int i = 0; i < 4; ++i) cuda::unpack(raw[w][i], v[i]);
+#pragma unroll
+    for (int c = 0; c < kOctet; ++c)
       turned[(first + c) * kPitch + down + w * kDown] =
-          code_word({values[w][0][c], values[w][1][c], values[w][2][c], values[w][3][c]}, coding.inverse);
+          code_word(v[0][c], v[1][c], v[2][c], v[3][c], inverses[first + c]);
   }
   __syncthreads();
   const int first_page = tile * (kTile / 64), pages = min(kTile / 64, call.pages - first_page);
-  uint4* out = reinterpret_cast<uint4*>(call.v_codes + (int64_t{head} * call.pages + first_page) * call.dim * 64);
+  uint4* out =
+      reinterpret_cast<uint4*>(call.v_codes + (int64_t{head} * call.pages + first_page) * call.dim * 64);
   for (int i = thread; i < pages * call.dim * 4; i += kThreads) {  // 16 slots each: [page][channel][4]
     const int page = i / (call.dim * 4), channel = i / 4 % call.dim;
     const uint32_t* words = turned + channel * kPitch + page * 16 + i % 4 * 4;
@@ -164,10 +188,11 @@ __global__ void __launch_bounds__(kThreads) attention_int8_quantize_codes(const 
   if (block < call.v_blocks)
     quantize_v_tile<T, kLanes>(call, block);
   else if (block < call.v_blocks + call.k_blocks)
-    quantize_rows<T, kLanes>(call.k, call.k_codes, call.k_scale, call.dim, block - call.v_blocks, call.k_blocks_of_head);
+    quantize_rows<T, kLanes>(call.k, call.k_codes, call.k_scale, call.dim, block - call.v_blocks,
+                             call.k_blocks_of_head);
   else
-    quantize_rows<T, kLanes>(call.q, call.q_codes, call.q_scale, call.dim, block - call.v_blocks - call.k_blocks,
-                             call.q_blocks_of_head);
+    quantize_rows<T, kLanes>(call.q, call.q_codes, call.q_scale, call.dim,
+                             block - call.v_blocks - call.k_blocks, call.q_blocks_of_head);
 }
 
 FloatRows rows_of(const ConstTensor& t) {
@@ -179,8 +204,8 @@ FloatRows rows_of(const ConstTensor& t) {
           .row = t.stride(2),
           .heads = static_cast<int>(t.dim(1)),
           .rows = static_cast<int>(t.dim(2)),
-          .aligned = reinterpret_cast<uintptr_t>(t.data()) % 16 == 0 && on_octet(t.stride(0)) && on_octet(t.stride(1)) &&
-                     on_octet(t.stride(2))};
+          .aligned = reinterpret_cast<uintptr_t>(t.data()) % 16 == 0 && on_octet(t.stride(0)) &&
+                     on_octet(t.stride(1)) && on_octet(t.stride(2))};
 }
 
 template <class T, int kLanes>

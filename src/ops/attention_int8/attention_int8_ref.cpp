@@ -6,13 +6,12 @@
 #include <vector>
 
 #include "core/element.h"
-#include "core/quantizer.h"
 
 namespace octavo {
 namespace {
 
-constexpr float kLog2OfE = 1.44269504088896341f, kLog2Of255 = 7.99435343685885793f;
-constexpr float kLn2 = 0.693147180559945309f, kLnOf255 = 5.54126354515842957f;
+constexpr float kLog2OfE = 1.44269504088896341f, kLog2Of255 = 7.99435343685885793f,
+                kLn2 = 0.693147180559945309f, kLnOf255 = 5.54126354515842957f;
 
 // One query head and the KV head that it reads.
 struct Head {
@@ -22,7 +21,8 @@ struct Head {
 
   Head(const AttentionInt8Args& a, int64_t index) {
     const int64_t heads = a.q.dim(1), kv_heads = a.k.dim(1), sq = a.q.dim(2);
-    b = index / heads, h = index % heads, dim = a.q.dim(3), sk = a.k.dim(2), tile = attention_int8_key_tile(dim);
+    b = index / heads, h = index % heads, dim = a.q.dim(3), sk = a.k.dim(2);
+    tile = attention_int8_key_tile(dim);
     const int64_t kv_head = h / (heads / kv_heads), kv = b * kv_heads + kv_head;
     q = a.q.as<int8_t>() + index * sq * dim, q_scale = a.q_scale.as<float>() + index * sq;
     k = a.k.as<int8_t>() + kv * sk * dim, k_scale = a.k_scale.as<float>() + kv * sk;
@@ -70,15 +70,13 @@ void attend_row(const AttentionInt8Args& a, const Head& head, int64_t row, float
       for (int64_t d = 0; d < head.dim; ++d) sums[static_cast<size_t>(d)] += p * head.v_code(first + j, d);
     }
     sum = std::fma(static_cast<float>(tile_sum), take_new, sum * keep_old);
-    for (int64_t d = 0; d < head.dim; ++d) {
-      float& at = o[static_cast<size_t>(d)];
-      at = std::fma(static_cast<float>(sums[static_cast<size_t>(d)]), head.v_scale_of(t, d) * take_new, at * keep_old);
-    }
+    for (size_t d = 0; d < o.size(); ++d)
+      o[d] = std::fma(static_cast<float>(sums[d]), head.v_scale_of(t, static_cast<int64_t>(d)) * take_new,
+                      o[d] * keep_old);
     top = all_top;
   }
   const float inverse = sum == 0 ? 0.0f : 1.0f / sum;
-  for (int64_t d = 0; d < head.dim; ++d)
-    store_at(a.out, o[static_cast<size_t>(d)] * inverse, head.b, head.h, row, d);
+  for (size_t d = 0; d < o.size(); ++d) store_at(a.out, o[d] * inverse, head.b, head.h, row, d);
   if (a.lse) store_at(a.lse, top * kLn2 + (std::log(sum) - kLnOf255), head.b, head.h, row);
 }
 
@@ -102,10 +100,12 @@ void attention_int8_unrounded(const AttentionInt8Args& a) {
       const int64_t end = attention_int8_visible(a, row);
       double top = -std::numeric_limits<double>::infinity(), total = 0;
       for (int64_t j = 0; j < end; ++j) {
-        p[static_cast<size_t>(j)] = double{a.scale} * head.score(row, j) * head.q_scale[row] * head.k_scale[j];
+        p[static_cast<size_t>(j)] =
+            double{a.scale} * head.score(row, j) * head.q_scale[row] * head.k_scale[j];
         top = std::max(top, p[static_cast<size_t>(j)]);  // a NaN stays in p
       }
-      for (int64_t j = 0; j < end; ++j) total += p[static_cast<size_t>(j)] = std::exp(p[static_cast<size_t>(j)] - top);
+      for (int64_t j = 0; j < end; ++j)
+        total += p[static_cast<size_t>(j)] = std::exp(p[static_cast<size_t>(j)] - top);
       for (int64_t d = 0; d < head.dim; ++d) {
         double sum = 0;
         for (int64_t j = 0; j < end; ++j)
@@ -115,53 +115,6 @@ void attention_int8_unrounded(const AttentionInt8Args& a) {
       if (a.lse) store_at(a.lse, end == 0 ? top : top + std::log(total), head.b, head.h, row);
     }
   }
-}
-
-namespace {
-
-// One scale for `count` values at(i), codes to put(i, code).
-template <class At, class Put>
-float quantize_group(int64_t count, At&& at, Put&& put) {
-  float amax = 0;
-  for (int64_t i = 0; i < count; ++i) amax = larger(amax, std::abs(at(i)));
-  const RowCoding coding = row_coding(amax);
-  for (int64_t i = 0; i < count; ++i) put(i, quantize(at(i), coding.inverse));
-  return coding.scale;
-}
-
-void quantize_rows(const ConstTensor& x, const Tensor& codes, const Tensor& scale) {
-  const int64_t dim = x.dim(3);
-  int8_t* to = codes.as<int8_t>();
-  float* of = scale.as<float>();
-  for (int64_t b = 0; b < x.dim(0); ++b)
-    for (int64_t h = 0; h < x.dim(1); ++h)
-      for (int64_t s = 0; s < x.dim(2); ++s, to += dim)
-        *of++ = quantize_group(
-            dim, [&](int64_t d) { return load_at<float>(x, b, h, s, d); },
-            [&](int64_t d, int8_t code) { to[d] = code; });
-}
-
-}  // namespace
-
-void attention_int8_quantize_ref(const AttentionInt8QuantizeArgs& a) {
-  quantize_rows(a.q, a.q_codes, a.q_scale);
-  quantize_rows(a.k, a.k_codes, a.k_scale);
-  const int64_t dim = a.v.dim(3), sk = a.v.dim(2), pages = a.v_codes.dim(2), tile = attention_int8_key_tile(dim);
-  std::fill_n(a.v_codes.as<int8_t>(), a.v_codes.numel(), int8_t{0});
-  for (int64_t b = 0; b < a.v.dim(0); ++b)
-    for (int64_t h = 0; h < a.v.dim(1); ++h)
-      for (int64_t first = 0; first < sk; first += tile)
-        for (int64_t d = 0; d < dim; ++d) {
-          int8_t* head = a.v_codes.as<int8_t>() + (b * a.v.dim(1) + h) * pages * dim * kInt8PageKeys;
-          const float scale = quantize_group(
-              std::min(tile, sk - first), [&](int64_t i) { return load_at<float>(a.v, b, h, first + i, d); },
-              [&](int64_t i, int8_t code) {
-                const int64_t j = first + i;
-                head[(j / kInt8PageKeys * dim + d) * kInt8PageKeys +
-                     int8_key_slot(static_cast<int>(j % kInt8PageKeys))] = code;
-              });
-          store_at(a.v_scale, scale, b, h, first / tile, d);
-        }
 }
 
 }  // namespace octavo

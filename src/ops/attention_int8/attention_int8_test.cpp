@@ -18,7 +18,9 @@ using harness::HostTensor;
 class AttentionInt8 : public harness::IsaTest {};
 OCTAVO_EVERY_ISA(AttentionInt8);
 
-TEST_P(AttentionInt8, Cases) { harness::expect_cases(ctx, harness::small_cases(attention_int8_cases(), 1 << 17)); }
+TEST_P(AttentionInt8, Cases) {
+  harness::expect_cases(ctx, harness::small_cases(attention_int8_cases(), 1 << 17));
+}
 
 TEST(AttentionInt8Layout, SlotsAreAPermutationOfEveryPage) {
   std::vector<bool> used(kInt8PageKeys);
@@ -30,7 +32,8 @@ TEST(AttentionInt8Layout, SlotsAreAPermutationOfEveryPage) {
 }
 
 // fp64 attention of the floats themselves.
-std::vector<double> attention_of(const HostTensor& q, const HostTensor& k, const HostTensor& v, double scale) {
+std::vector<double> attention_of(const HostTensor& q, const HostTensor& k, const HostTensor& v,
+                                 double scale) {
   const int64_t heads = q.shape()[1], sq = q.shape()[2], sk = k.shape()[2], dim = q.shape()[3];
   std::vector<double> out(static_cast<size_t>(q.numel())), p(static_cast<size_t>(sk));
   for (int64_t row = 0; row < heads * sq; ++row) {
@@ -44,14 +47,16 @@ std::vector<double> attention_of(const HostTensor& q, const HostTensor& k, const
     for (auto& x : p) total += x = std::exp(x - top);
     for (int64_t j = 0; j < sk; ++j)
       for (int64_t d = 0; d < dim; ++d)
-        out[static_cast<size_t>(row * dim + d)] += p[static_cast<size_t>(j)] / total * v.get((head * sk + j) * dim + d);
+        out[static_cast<size_t>(row * dim + d)] +=
+            p[static_cast<size_t>(j)] / total * v.get((head * sk + j) * dim + d);
   }
   return out;
 }
 
 // Relative L1 of the whole call against fp64 attention of the inputs.
 double whole_call_error(const Context& ctx, bool normal, int64_t keys) {
-  constexpr int64_t kHeads = 2, kRows = 24, kDim = 64;
+  constexpr int64_t kHeads = 8, kRows = 6,
+                    kDim = 64;  // the error of uniform inputs is that of a mean: rows share it
   HostTensor q(DType::f16, {1, kHeads, kRows, kDim}), k(DType::f16, {1, kHeads, keys, kDim}),
       v(DType::f16, {1, kHeads, keys, kDim}), out(DType::f16, {1, kHeads, kRows, kDim});
   uint64_t seed = 1;
@@ -79,7 +84,8 @@ TEST_P(AttentionInt8, ErrorOfTheWholeCall) {
 
 TEST_P(AttentionInt8, ThreadsDoNotChangeBits) {
   harness::expect_same_bits_on_all_thread_counts(
-      GetParam(), attention_int8_case({.batch = 2, .q_heads = 4, .kv_heads = 2, .sq = 20, .sk = 90, .causal = true}, ""));
+      GetParam(),
+      attention_int8_case({.batch = 2, .q_heads = 4, .kv_heads = 2, .sq = 20, .sk = 90, .causal = true}, ""));
 }
 
 TEST(AttentionInt8Errors, NameArgumentAndNumbers) {

@@ -1,0 +1,320 @@
+// One key tile of attention_int8 on Hopper, as a consumer warpgroup of 64 rows does it:
+//   in halves of 128 keys:  S = Q K^T (s32, landed already)  ->  y, top of the rows  ->  for each half:
+// P = 255 * 2^(x - top) in u8, packed in the registers that the second product reads; P V and then the next tile's Q K^T into
+// the same S are on their way while the other half is worked on  ->  o takes the tile's s32 sums.
+// Threads hold S as ptx/wgmma_s8.cuh says: rows g and g + 8, columns 8 j + 2 c and the next, lane = 4 g + c.
+#pragma once
+#include "cuda/ptx/convert.cuh"
+#include "cuda/ptx/mbarrier.cuh"
+#include "cuda/ptx/tensor_copy.cuh"
+#include "cuda/ptx/warpgroup.cuh"
+#include "cuda/ptx/wgmma_u8.cuh"
+#include "ops/attention_int8/attention_int8.h"
+
+namespace octavo {
+
+namespace ptx = cuda::ptx;
+
+constexpr int kWarpgroup = 128, kHalf = 128;  // threads; keys of half a tile (or of a whole one)
+constexpr int kPageKeys = static_cast<int>(kInt8PageKeys);
+constexpr float kLog2OfE = 1.44269504088896341f;
+constexpr int64_t kSectionBytes = 24 << 20;
+constexpr float kLog2Of255 = 7.99435343685885793f, kLn2 = 0.693147180559945309f,
+                kLnOf255 = 5.54126354515842957f;
+constexpr float kInfinity = __builtin_huge_valf();
+// kDim: bytes of a row of q and k in shared memory. kParts: P V is done in that many parts of the channels, one after the other.
+// kAhead: the next tile's Q K^T is on its way while the sums of this one's P V are taken up; costs 64 registers a half.
+template <int kDim_, int kTile_, int kGroups_, int kStages_, int kParts_, bool kAhead_, bool kTurns_ = true>
+struct Config {
+  static constexpr int kDim = kDim_, kTile = kTile_, kGroups = kGroups_, kStages = kStages_, kParts = kParts_;
+  static constexpr bool kAhead = kAhead_, kTurns = kTurns_ && kGroups > 1;
+  static constexpr int kRows = 64 * kGroups, kHalves = kTile / kHalf, kThreads = (1 + kGroups) * kWarpgroup;
+  static constexpr int kPartDim = kDim / kParts;
+  // Of a thread; at the start each has 168 or 128.
+  static constexpr int kProducerRegisters = kGroups == 3 ? 32 : kTile > kHalf ? 24 : 40;
+  static constexpr int kConsumerRegisters = kGroups == 3 ? 160 : kTile > kHalf ? 240 : 232;
+  static constexpr int kKeysOfBox = kTile < 256 ? kTile : 256;  // of a copy
+  static_assert(kTile % kHalf == 0 && kTile % kKeysOfBox == 0);
+};
+
+template <class C>
+struct Shared {
+  alignas(1024) int8_t q[C::kGroups][64 * C::kDim];
+  alignas(1024) int8_t k[C::kStages][C::kTile * C::kDim];
+  alignas(1024) int8_t v[C::kStages][C::kTile * C::kDim];
+  alignas(16) float k_scale[C::kStages][C::kTile];  // both as place_of_scale() has it
+  alignas(16) float v_scale[C::kStages][C::kDim];
+  uint64_t q_full[C::kGroups], q_empty[C::kGroups];
+  uint64_t k_full[C::kStages], k_empty[C::kStages], v_full[C::kStages], v_empty[C::kStages],
+      scales_full[C::kStages];
+
+  __device__ __forceinline__ void init() {
+    constexpr int kWarps = 4;  // of a consumer
+    for (int g = 0; g < C::kGroups; ++g)
+      ptx::mbarrier_init(&q_full[g], 1), ptx::mbarrier_init(&q_empty[g], kWarps);
+    for (int i = 0; i < C::kStages; ++i) {
+      ptx::mbarrier_init(&k_full[i], 1), ptx::mbarrier_init(&v_full[i], 1),
+          ptx::mbarrier_init(&scales_full[i], 3);
+      ptx::mbarrier_init(&k_empty[i], C::kGroups * kWarps),
+          ptx::mbarrier_init(&v_empty[i], C::kGroups * kWarps);
+    }
+  }
+};
+
+// What a thread needs of columns 8 j + 2 c, 8 j + 2 c + 1, and of those 8 further, in one word of 16 bytes.
+__device__ __forceinline__ int place_of_scale(int column) {
+  const int j = column / 8, c = column % 8 / 2;
+  return (j / 2 * 4 + c) * 4 + j % 2 * 2 + column % 2;
+}
+
+struct Call {
+  CUtensorMap q, k, v;
+  const float *q_scale, *k_scale, *v_scale;
+  int64_t v_scale_batch, v_scale_head, v_scale_tile, v_scale_channel;  // strides
+  void* out;
+  int64_t out_batch, out_head, out_row;  // strides
+  DType out_dtype;
+  bool aligned;  // rows of out start on 16 bytes
+  int dim;       // channels of out and of the codes; the tiles in shared memory may be wider
+  float* lse;    // null: not asked for
+  int batch_heads, heads, kv_heads, group, sq, sk, pages;
+  bool causal;
+  float scale;            // of scores, times log2(e)
+  int row_blocks, total;  // of a head, of all heads
+  int section;            // causal: heads whose longest rows go first together
+};
+
+template <int kStages>
+struct Slot {
+  int stage = 0;
+  uint32_t phase = 0;
+  __device__ __forceinline__ void next() {
+    if (++stage == kStages) stage = 0, phase ^= 1;
+  }
+};
+
+template <int kDim>
+__device__ __forceinline__ uint64_t rows_descriptor(const int8_t* tile) {
+  return kDim == 64 ? ptx::narrow_tile_descriptor(ptx::shared_address(tile))
+                    : ptx::tile_descriptor(ptx::shared_address(tile));
+}
+
+// s = 64 rows of q times 128 keys; a batch of its own.
+template <class C>
+__device__ __forceinline__ void multiply_qk(int32_t (&s)[64], const int8_t* q, const int8_t* k) {
+  const uint64_t left = rows_descriptor<C::kDim>(q), right = rows_descriptor<C::kDim>(k);
+  ptx::wgmma_begin();
+#pragma unroll
+  for (int d = 0; d < C::kDim; d += 32) ptx::wgmma_s8(s, ptx::advance(left, d), ptx::advance(right, d), d);
+  ptx::wgmma_commit();
+}
+
+// sums (+)= P of 128 keys times one part of V's channels; `add` to what earlier keys of the tile gave.
+template <class C>
+__device__ __forceinline__ void multiply_pv(int32_t (&sums)[C::kPartDim / 2], const uint32_t (&p)[4][4],
+                                            const int8_t* v, bool add) {
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const int8_t* step = v + k / 2 * C::kDim * 64 + k % 2 * 32;
+    ptx::wgmma_u8s8(sums, p[k], ptx::narrow_tile_descriptor(ptx::shared_address(step)), add || k > 0);
+  }
+}
+
+// The rows g and g + 8 of a thread.
+struct Rows {
+  float scale[2];        // of y: q_scale * scale * log2(e)
+  int last[2];           // last key that the row sees
+  float top[2], sum[2];  // sum: of this thread's columns
+};
+
+// The scales of columns 8 j + 2 c + {0, 1, 8, 9}.
+struct FourScales {
+  float of[4];
+  __device__ __forceinline__ FourScales(const float* scales, int j, int c) {
+    const float4 v = reinterpret_cast<const float4*>(scales)[j / 2 * 4 + c];
+    of[0] = v.x, of[1] = v.y, of[2] = v.z, of[3] = v.w;
+  }
+};
+
+// y = float(s) * k_scale in place. top follows the largest of each row of the thread, as bits: floats above 0 order as integers
+// do, and NaN lies above them. Below 0 the order is reversed: then largest_of has to look again.
+__device__ __forceinline__ void scale_scores(int32_t (&s)[64], const float* k_scale, int c, int (&top)[2]) {
+#pragma unroll
+  for (int j = 0; j < 16; j += 2) {
+    const FourScales scale(k_scale, j, c);
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      s[4 * j + i] = __float_as_int(__int2float_rn(s[4 * j + i]) * scale.of[i / 4 * 2 + i % 2]);
+#pragma unroll
+    for (int i = 0; i < 8; i += 2)
+      top[i / 2 % 2] = __vimax3_s32(top[i / 2 % 2], s[4 * j + i], s[4 * j + i + 1]);
+  }
+}
+__device__ __forceinline__ void largest_of(const int32_t (&s)[64], float (&top)[2]) {
+#pragma unroll
+  for (int i = 0; i < 64; ++i) top[i / 2 % 2] = ptx::larger(top[i / 2 % 2], __int_as_float(s[i]));
+}
+
+// Scores that a row does not see become -inf.
+__device__ __forceinline__ void mask_scores(int32_t (&s)[64], int first_key, const int (&last)[2]) {
+#pragma unroll
+  for (int i = 0; i < 64; ++i)
+    if (first_key + i / 4 * 8 + i % 2 > last[i / 2 % 2]) s[i] = __float_as_int(-kInfinity);
+}
+
+// p = round(2^(y * scale + shift)) in u8 as the second product's left operand; sum += their sum.
+__device__ __forceinline__ void make_p(const int32_t (&s)[64], uint32_t (&p)[4][4], const float (&scale)[2],
+                                       const float (&shift)[2], uint32_t (&sum)[2]) {
+#pragma unroll
+  for (int k = 0; k < 4; ++k)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int row = i % 2, first = 16 * k + i / 2 * 8 + 2 * row;
+      const auto e = [&](int at) {
+        return ptx::exp2_fast(fmaf(__int_as_float(s[at]), scale[row], shift[row]));
+      };
+      p[k][i] = ptx::pack_unsigned_codes(e(first), e(first + 1), e(first + 4), e(first + 5));
+      sum[row] = __dp4a(p[k][i], 0x01010101u, sum[row]);
+    }
+}
+
+__device__ __forceinline__ float largest_of_quad(float v) {
+  v = ptx::larger(v, __shfl_xor_sync(~0u, v, 1));
+  return ptx::larger(v, __shfl_xor_sync(~0u, v, 2));
+}
+
+__device__ __forceinline__ int largest_of_quad(int v) {
+  v = max(v, __shfl_xor_sync(~0u, v, 1));
+  return max(v, __shfl_xor_sync(~0u, v, 2));
+}
+template <class T>
+__device__ __forceinline__ T sum_of_quad(T v) {
+  v += __shfl_xor_sync(~0u, v, 1);
+  return v + __shfl_xor_sync(~0u, v, 2);
+}
+
+// o += float(sums) * (v_scale * take_new).
+template <class C>
+__device__ __forceinline__ void add_sums(float (&o)[C::kPartDim / 2], const int32_t (&sums)[C::kPartDim / 2],
+                                         const float* v_scale, int c, const float (&take_new)[2]) {
+#pragma unroll
+  for (int j = 0; j < C::kPartDim / 8; j += 2) {
+    const FourScales scale(v_scale, j, c);
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      o[4 * j + i] = fmaf(__int2float_rn(sums[4 * j + i]), scale.of[i / 4 * 2 + i % 2] * take_new[i / 2 % 2],
+                          o[4 * j + i]);
+  }
+}
+
+// Consumers take turns with their exponentials, so that one's products, conversions and sums go on beside another's
+// exponentials; left alone they run in step and wait for the same unit. Every consumer takes as many turns.
+constexpr int kFirstTurn = 1;  // named barriers, one a consumer
+template <class C>
+__device__ __forceinline__ void wait_for_turn(int group) {
+  if constexpr (C::kTurns) ptx::named_barrier_sync(kFirstTurn + group, 2 * kWarpgroup);
+}
+template <class C>
+__device__ __forceinline__ void pass_turn(int group) {
+  if constexpr (C::kTurns) ptx::named_barrier_arrive(kFirstTurn + (group + 1) % C::kGroups, 2 * kWarpgroup);
+}
+
+// One key tile. s holds its s32 scores and, if kNext, those of the next tile afterwards.
+template <class C, bool kNext>
+__device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int tile,
+                                            int32_t (&s)[C::kHalves][64],
+                                            float (&o)[C::kParts][C::kPartDim / 2], Rows& rows,
+                                            const int8_t* q, Slot<C::kStages>& k_slot,
+                                            Slot<C::kStages>& v_slot, bool masked) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, c = lane % 4;
+  const int stage = v_slot.stage, k_stage = k_slot.stage;
+  const int8_t *v = shared.v[stage], *k = shared.k[k_stage];
+
+  ptx::mbarrier_wait(&shared.scales_full[stage], v_slot.phase);
+  int bits[2] = {INT32_MIN, INT32_MIN};
+#pragma unroll
+  for (int h = 0; h < C::kHalves; ++h) scale_scores(s[h], shared.k_scale[stage] + h * kHalf, c, bits);
+  float top[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) bits[r] = largest_of_quad(bits[r]), top[r] = __int_as_float(bits[r]);
+  if (masked) {
+#pragma unroll
+    for (int h = 0; h < C::kHalves; ++h) mask_scores(s[h], tile * C::kTile + h * kHalf + 2 * c, rows.last);
+  }
+  if (masked || __any_sync(~0u, min(bits[0], bits[1]) < 0)) {
+    top[0] = top[1] = -kInfinity;
+#pragma unroll
+    for (int h = 0; h < C::kHalves; ++h) largest_of(s[h], top);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) top[r] = largest_of_quad(top[r]);
+  }
+  float shift[2], keep_old[2], take_new[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float tile_top = top[r] * rows.scale[r], all_top = ptx::larger(rows.top[r], tile_top);
+    // NOTE: a row that has seen nothing yet: 0 stands for -inf in differences, so that they are not NaN.
+    const float base = all_top == -kInfinity ? 0.0f : all_top;
+    shift[r] = kLog2Of255 - (tile_top == -kInfinity ? 0.0f : tile_top);
+    keep_old[r] = ptx::exp2_fast(rows.top[r] - base), take_new[r] = ptx::exp2_fast(tile_top - base);
+    rows.top[r] = all_top;
+  }
+
+  uint32_t p[C::kHalves][4][4], sum[2] = {0, 0};
+  int32_t sums[C::kPartDim / 2];
+  wait_for_turn<C>(group);
+#pragma unroll
+  for (int h = 0; h < C::kHalves; ++h) {
+    make_p(s[h], p[h], rows.scale, shift, sum);
+    if (h == C::kHalves - 1) pass_turn<C>(group);
+    if (h == 0) ptx::mbarrier_wait(&shared.v_full[stage], v_slot.phase);
+    ptx::wgmma_begin();
+    multiply_pv<C>(sums, p[h], v + h * kHalf * C::kDim, h > 0);
+    ptx::wgmma_commit();
+    if (kNext && C::kAhead) {
+      if (h == 0) ptx::mbarrier_wait(&shared.k_full[k_stage], k_slot.phase);
+      multiply_qk<C>(s[h], q, k + h * kHalf * C::kDim);
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < 2; ++r)
+    rows.sum[r] = fmaf(__uint2float_rn(sum[r]), take_new[r], rows.sum[r] * keep_old[r]);
+  if (__any_sync(~0u, keep_old[0] != 1.0f || keep_old[1] != 1.0f)) {
+#pragma unroll
+    for (int part = 0; part < C::kParts; ++part)
+#pragma unroll
+      for (int i = 0; i < C::kPartDim / 2; ++i) o[part][i] *= keep_old[i / 2 % 2];
+  }
+#pragma unroll
+  for (int part = 0; part < C::kParts; ++part) {
+    if (part > 0) {
+      ptx::wgmma_begin();
+#pragma unroll
+      for (int h = 0; h < C::kHalves; ++h)
+        multiply_pv<C>(sums, p[h], v + h * kHalf * C::kDim + part * C::kPartDim * 64, h > 0);
+      ptx::wgmma_commit();
+    }
+    ptx::wgmma_wait<kNext && C::kAhead && C::kParts == 1 ? 1 : 0>();
+    ptx::keep(sums);
+    add_sums<C>(o[part], sums, shared.v_scale[stage] + part * C::kPartDim, c, take_new);
+  }
+#pragma unroll
+  for (int h = 0; h < C::kHalves; ++h)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) ptx::keep(p[h][i]);
+  if (lane == 0) ptx::mbarrier_arrive(&shared.v_empty[stage]);
+  v_slot.next();
+  if (kNext) {
+    if (!C::kAhead) {
+      ptx::mbarrier_wait(&shared.k_full[k_stage], k_slot.phase);
+#pragma unroll
+      for (int h = 0; h < C::kHalves; ++h) multiply_qk<C>(s[h], q, k + h * kHalf * C::kDim);
+    }
+    ptx::wgmma_wait<0>();
+#pragma unroll
+    for (int h = 0; h < C::kHalves; ++h) ptx::keep(s[h]);
+    if (lane == 0) ptx::mbarrier_arrive(&shared.k_empty[k_stage]);
+    k_slot.next();
+  }
+}
+
+}  // namespace octavo
