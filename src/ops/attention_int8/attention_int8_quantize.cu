@@ -17,7 +17,7 @@ namespace {
 namespace ptx = cuda::ptx;
 using cuda::kOctet, cuda::RawOctet;
 
-constexpr int kThreads = 256, kOctets = 8;
+constexpr int kThreads = 256, kOctets = 8, kWidestV = 16;  // lanes across V: 128 channels
 
 struct FloatRows {  // [B, H, S, D]
   const void* data;
@@ -107,10 +107,10 @@ __device__ __forceinline__ void quantize_rows(const FloatRows& from, int8_t* cod
   }
 }
 
-// A key tile of V: kLanes threads across the channels, kDown down the words of slots.
+// A key tile of V, or 128 of its channels: kLanes threads across them, kDown down the words of slots.
 template <class T, int kLanes>
 __device__ __forceinline__ void quantize_v_tile(const QuantizeCall& call, int block) {
-  constexpr int kDim = kLanes * kOctet, kTile = static_cast<int>(attention_int8_key_tile(kDim));
+  constexpr int kDim = kLanes * kOctet, kTile = static_cast<int>(kInt8TileKeys);
   constexpr int kDown = kThreads / kLanes, kWords = kTile / 4, kMine = kWords / kDown, kWarps = kThreads / 32;
   constexpr int kPitch = kWords + 1;  // of words of a channel
   static_assert(kMine >= 1 && kDim <= kThreads);
@@ -118,7 +118,9 @@ __device__ __forceinline__ void quantize_v_tile(const QuantizeCall& call, int bl
   __shared__ uint32_t turned[kDim * kPitch];
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kLanes, down = thread / kLanes,
             first = lane * kOctet;
-  const int head = block / call.tiles, tile = block - head * call.tiles;
+  const int of_tile = (call.dim + kDim - 1) / kDim, head = block / of_tile / call.tiles,
+            tile = block / of_tile - head * call.tiles, start = block % of_tile * kDim,
+            width = min(kDim, call.dim - start);
   const T* rows = head_of<T>(call.v, head);
 
   RawOctet<T> raw[kMine][4];
@@ -128,8 +130,8 @@ __device__ __forceinline__ void quantize_v_tile(const QuantizeCall& call, int bl
     for (int i = 0; i < 4; ++i) {
       const int word = down + w * kDown;  // keys 2 c, 2 c + 1, 8 + 2 c, 9 + 2 c of 16, c = word % 4
       const int key = tile * kTile + word / 4 * 16 + word % 4 * 2 + i / 2 * 8 + i % 2;
-      raw[w][i] = key < call.v.rows && first < call.dim
-                      ? load_octet_of(rows + key * call.v.row, first, call.dim, call.v.aligned)
+      raw[w][i] = key < call.v.rows && first < width
+                      ? load_octet_of(rows + key * call.v.row + start, first, width, call.v.aligned)
                       : zero_octet<T>();
     }
   float amax[kOctet] = {};
@@ -156,7 +158,8 @@ __device__ __forceinline__ void quantize_v_tile(const QuantizeCall& call, int bl
     for (int warp = 0; warp < kWarps; ++warp) channel = ptx::larger(channel, most[warp][thread]);
     const RowCoding coding = row_coding(channel);
     inverses[thread] = coding.inverse;
-    if (thread < call.dim) call.v_scale[int64_t{block} * call.dim + thread] = coding.scale;
+    if (thread < width)
+      call.v_scale[(int64_t{head} * call.tiles + tile) * call.dim + start + thread] = coding.scale;
   }
   __syncthreads();
 #pragma unroll
@@ -173,10 +176,10 @@ __device__ __forceinline__ void quantize_v_tile(const QuantizeCall& call, int bl
   const int first_page = tile * (kTile / 64), pages = min(kTile / 64, call.pages - first_page);
   uint4* out =
       reinterpret_cast<uint4*>(call.v_codes + (int64_t{head} * call.pages + first_page) * call.dim * 64);
-  for (int i = thread; i < pages * call.dim * 4; i += kThreads) {  // 16 slots each: [page][channel][4]
-    const int page = i / (call.dim * 4), channel = i / 4 % call.dim;
+  for (int i = thread; i < pages * width * 4; i += kThreads) {  // 16 slots each: [page][channel][4]
+    const int page = i / (width * 4), channel = i / 4 % width;
     const uint32_t* words = turned + channel * kPitch + page * 16 + i % 4 * 4;
-    out[i] = make_uint4(words[0], words[1], words[2], words[3]);
+    out[(page * call.dim + start + channel) * 4 + i % 4] = make_uint4(words[0], words[1], words[2], words[3]);
   }
 }
 
@@ -186,7 +189,7 @@ __global__ void __launch_bounds__(kThreads) attention_int8_quantize_codes(const 
   ptx::grid_dependency_wait();
   const int block = static_cast<int>(blockIdx.x);
   if (block < call.v_blocks)
-    quantize_v_tile<T, kLanes>(call, block);
+    quantize_v_tile < T, kLanes<kWidestV ? kLanes : kWidestV>(call, block);
   else if (block < call.v_blocks + call.k_blocks)
     quantize_rows<T, kLanes>(call.k, call.k_codes, call.k_scale, call.dim, block - call.v_blocks,
                              call.k_blocks_of_head);
@@ -212,7 +215,8 @@ template <class T, int kLanes>
 void run(const Context& ctx, const AttentionInt8QuantizeArgs& a) {
   constexpr int64_t kRows = kThreads / kLanes * kOctets;  // of a block
   const auto blocks_of = [&](int64_t rows) { return (rows + kRows - 1) / kRows; };
-  const int64_t tiles = a.v_scale.dim(2), v_blocks = a.v.dim(0) * a.v.dim(1) * tiles;
+  const int64_t tiles = a.v_scale.dim(2), v_parts = (a.q.dim(3) + 8 * kWidestV - 1) / (8 * kWidestV);
+  const int64_t v_blocks = a.v.dim(0) * a.v.dim(1) * tiles * v_parts;
   const int64_t of_k = blocks_of(a.k.dim(2)), of_q = blocks_of(a.q.dim(2));
   const int64_t k_blocks = a.k.dim(0) * a.k.dim(1) * of_k, q_blocks = a.q.dim(0) * a.q.dim(1) * of_q;
   const QuantizeCall call{.q = rows_of(a.q),

@@ -357,7 +357,7 @@ void run(const Context& ctx, const AttentionInt8Args& a) {
 }
 
 using Narrow = Config<64, 256, 2, 3, 1, true>;
-using Wide = Config<128, 128, 2, 3, 1, true>;
+using Wide = Config<128, 256, 2, 2, 2, false>;
 
 }  // namespace
 

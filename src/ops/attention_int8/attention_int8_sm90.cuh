@@ -24,10 +24,10 @@ constexpr float kLog2Of255 = 7.99435343685885793f, kLn2 = 0.693147180559945309f,
 constexpr float kInfinity = __builtin_huge_valf();
 // kDim: bytes of a row of q and k in shared memory. kParts: P V is done in that many parts of the channels, one after the other.
 // kAhead: the next tile's Q K^T is on its way while the sums of this one's P V are taken up; costs 64 registers a half.
-template <int kDim_, int kTile_, int kGroups_, int kStages_, int kParts_, bool kAhead_, bool kTurns_ = true>
+template <int kDim_, int kTile_, int kGroups_, int kStages_, int kParts_, bool kAhead_>
 struct Config {
   static constexpr int kDim = kDim_, kTile = kTile_, kGroups = kGroups_, kStages = kStages_, kParts = kParts_;
-  static constexpr bool kAhead = kAhead_, kTurns = kTurns_ && kGroups > 1;
+  static constexpr bool kAhead = kAhead_;
   static constexpr int kRows = 64 * kGroups, kHalves = kTile / kHalf, kThreads = (1 + kGroups) * kWarpgroup;
   static constexpr int kPartDim = kDim / kParts;
   // Of a thread; at the start each has 168 or 128.
@@ -146,8 +146,7 @@ __device__ __forceinline__ void scale_scores(int32_t (&s)[64], const float* k_sc
     for (int i = 0; i < 8; ++i)
       s[4 * j + i] = __float_as_int(__int2float_rn(s[4 * j + i]) * scale.of[i / 4 * 2 + i % 2]);
 #pragma unroll
-    for (int i = 0; i < 8; i += 2)
-      top[i / 2 % 2] = __vimax3_s32(top[i / 2 % 2], s[4 * j + i], s[4 * j + i + 1]);
+    for (int i = 0; i < 8; i += 2) top[i / 2 % 2] = __vimax3_s32(top[i / 2 % 2], s[4 * j + i], s[4 * j + i + 1]);
   }
 }
 __device__ __forceinline__ void largest_of(const int32_t (&s)[64], float (&top)[2]) {
@@ -212,11 +211,11 @@ __device__ __forceinline__ void add_sums(float (&o)[C::kPartDim / 2], const int3
 constexpr int kFirstTurn = 1;  // named barriers, one a consumer
 template <class C>
 __device__ __forceinline__ void wait_for_turn(int group) {
-  if constexpr (C::kTurns) ptx::named_barrier_sync(kFirstTurn + group, 2 * kWarpgroup);
+  ptx::named_barrier_sync(kFirstTurn + group, 2 * kWarpgroup);
 }
 template <class C>
 __device__ __forceinline__ void pass_turn(int group) {
-  if constexpr (C::kTurns) ptx::named_barrier_arrive(kFirstTurn + (group + 1) % C::kGroups, 2 * kWarpgroup);
+  ptx::named_barrier_arrive(kFirstTurn + (group + 1) % C::kGroups, 2 * kWarpgroup);
 }
 
 // One key tile. s holds its s32 scores and, if kNext, those of the next tile afterwards.
@@ -236,7 +235,8 @@ __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int ti
   for (int h = 0; h < C::kHalves; ++h) scale_scores(s[h], shared.k_scale[stage] + h * kHalf, c, bits);
   float top[2];
 #pragma unroll
-  for (int r = 0; r < 2; ++r) bits[r] = largest_of_quad(bits[r]), top[r] = __int_as_float(bits[r]);
+  for (int r = 0; r < 2; ++r)
+    bits[r] = largest_of_quad(bits[r]), top[r] = __int_as_float(bits[r]);
   if (masked) {
 #pragma unroll
     for (int h = 0; h < C::kHalves; ++h) mask_scores(s[h], tile * C::kTile + h * kHalf + 2 * c, rows.last);

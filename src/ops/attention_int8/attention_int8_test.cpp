@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "cuda/ptx/tile_descriptor.h"
 #include "harness/expect_cases.h"
 #include "harness/expect_error.h"
 #include "harness/isa_test.h"
@@ -29,6 +30,14 @@ TEST(AttentionInt8Layout, SlotsAreAPermutationOfEveryPage) {
     used[static_cast<size_t>(int8_key_slot(k))] = true;
   }
   EXPECT_EQ(std::count(used.begin(), used.end(), true), kInt8PageKeys);
+}
+
+// PTX ISA, "Matrix descriptor": layout 2 is the 64-byte swizzle, whose groups of eight rows are 512 bytes.
+TEST(AttentionInt8Layout, NarrowTilesAreDescribed) {
+  const uint64_t at = cuda::ptx::narrow_tile_descriptor(0x12400);
+  EXPECT_EQ(at & 0x3fff, 0x12400u >> 4);
+  EXPECT_EQ((at >> 32) & 0x3fff, 512u >> 4);
+  EXPECT_EQ(at >> 62, 2u);
 }
 
 // fp64 attention of the floats themselves.
