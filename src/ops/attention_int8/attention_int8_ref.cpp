@@ -22,7 +22,7 @@ struct Head {
   Head(const AttentionInt8Args& a, int64_t index) {
     const int64_t heads = a.q.dim(1), kv_heads = a.k.dim(1), sq = a.q.dim(2);
     b = index / heads, h = index % heads, dim = a.q.dim(3), sk = a.k.dim(2);
-    tile = kInt8TileKeys;
+    tile = attention_int8_key_tile(dim);
     const int64_t kv_head = h / (heads / kv_heads), kv = b * kv_heads + kv_head;
     q = a.q.as<int8_t>() + index * sq * dim, q_scale = a.q_scale.as<float>() + index * sq;
     k = a.k.as<int8_t>() + kv * sk * dim, k_scale = a.k_scale.as<float>() + kv * sk;

@@ -25,7 +25,7 @@ struct Work {
 __device__ __forceinline__ int last_key(const Call& call, int row) {
   return call.causal ? min(row + call.sk - call.sq, call.sk - 1) : call.sk - 1;
 }
-__device__ __forceinline__ int tiles_of(const Call& call, int tile_keys, int row, int rows) {
+[[maybe_unused]] __device__ __forceinline__ int tiles_of(const Call& call, int tile_keys, int row, int rows) {
   if (row >= call.sq) return 0;
   const int last = last_key(call, min(row + rows, call.sq) - 1);
   return last < 0 ? 0 : last / tile_keys + 1;
@@ -218,22 +218,10 @@ __device__ __forceinline__ void attend(Shared<C>& shared, const Call& call, int 
       for (int i = 0; i < C::kPartDim / 2; ++i) o[part][i] = 0.0f;
 
     if (tiles > 0) {
-      int32_t s[C::kHalves][64];
       ptx::mbarrier_wait(&shared.q_full[group], q_phase);
-      ptx::mbarrier_wait(&shared.k_full[k_slot.stage], k_slot.phase);
-#pragma unroll
-      for (int h = 0; h < C::kHalves; ++h)
-        multiply_qk<C>(s[h], shared.q[group], shared.k[k_slot.stage] + h * kHalf * C::kDim);
-      ptx::wgmma_wait<0>();
-#pragma unroll
-      for (int h = 0; h < C::kHalves; ++h) ptx::keep(s[h]);
-      if (lane == 0) ptx::mbarrier_arrive(&shared.k_empty[k_slot.stage]);
-      k_slot.next();
 #pragma unroll 1
-      for (int t = 0; t < tiles - 1; ++t)
-        attend_tile<C, true>(shared, group, t, s, o, rows, shared.q[group], k_slot, v_slot, t >= unmasked);
-      attend_tile<C, false>(shared, group, tiles - 1, s, o, rows, shared.q[group], k_slot, v_slot,
-                            tiles > unmasked);
+      for (int t = 0; t < tiles; ++t)
+        attend_tile<C>(shared, group, t, o, rows, shared.q[group], k_slot, v_slot, t >= unmasked);
     }
     if (work.tiles > 0) {
       if (tiles == 0) ptx::mbarrier_wait(&shared.q_full[group], q_phase);
@@ -356,8 +344,8 @@ void run(const Context& ctx, const AttentionInt8Args& a) {
                attention_int8_rows<C>, call);
 }
 
-using Narrow = Config<64, 256, 2, 3, 1, true>;
-using Wide = Config<128, 256, 2, 2, 2, false>;
+using Narrow = Config<64, 256, 2, 3, 1>;
+using Wide = Config<128, 128, 2, 3, 1>;
 
 }  // namespace
 

@@ -1,7 +1,6 @@
 // One key tile of attention_int8 on Hopper, as a consumer warpgroup of 64 rows does it:
-//   in halves of 128 keys:  S = Q K^T (s32, landed already)  ->  y, top of the rows  ->  for each half:
-// P = 255 * 2^(x - top) in u8, packed in the registers that the second product reads; P V and then the next tile's Q K^T into
-// the same S are on their way while the other half is worked on  ->  o takes the tile's s32 sums.
+//   S = Q K^T (s32)  ->  y, top of the rows  ->  for each 128 keys: P = 255 * 2^(x - top) in u8, packed in the registers that
+//   the second product reads, whose P V is on its way while the next 128 are worked on  ->  o takes the tile's s32 sums
 // Threads hold S as ptx/wgmma_s8.cuh says: rows g and g + 8, columns 8 j + 2 c and the next, lane = 4 g + c.
 #pragma once
 #include "cuda/ptx/convert.cuh"
@@ -23,18 +22,15 @@ constexpr float kLog2Of255 = 7.99435343685885793f, kLn2 = 0.693147180559945309f,
                 kLnOf255 = 5.54126354515842957f;
 constexpr float kInfinity = __builtin_huge_valf();
 // kDim: bytes of a row of q and k in shared memory. kParts: P V is done in that many parts of the channels, one after the other.
-// kAhead: the next tile's Q K^T is on its way while the sums of this one's P V are taken up; costs 64 registers a half.
-template <int kDim_, int kTile_, int kGroups_, int kStages_, int kParts_, bool kAhead_>
+template <int kDim_, int kTile_, int kGroups_, int kStages_, int kParts_>
 struct Config {
   static constexpr int kDim = kDim_, kTile = kTile_, kGroups = kGroups_, kStages = kStages_, kParts = kParts_;
-  static constexpr bool kAhead = kAhead_;
   static constexpr int kRows = 64 * kGroups, kHalves = kTile / kHalf, kThreads = (1 + kGroups) * kWarpgroup;
   static constexpr int kPartDim = kDim / kParts;
-  // Of a thread; at the start each has 168 or 128.
-  static constexpr int kProducerRegisters = kGroups == 3 ? 32 : kTile > kHalf ? 24 : 40;
-  static constexpr int kConsumerRegisters = kGroups == 3 ? 160 : kTile > kHalf ? 240 : 232;
+  static constexpr int kProducerRegisters = 40,
+                       kConsumerRegisters = 232;                // of a thread; at the start each has 168
   static constexpr int kKeysOfBox = kTile < 256 ? kTile : 256;  // of a copy
-  static_assert(kTile % kHalf == 0 && kTile % kKeysOfBox == 0);
+  static_assert(kTile == attention_int8_key_tile(kDim) && kTile % kHalf == 0 && kTile % kKeysOfBox == 0);
 };
 
 template <class C>
@@ -146,7 +142,8 @@ __device__ __forceinline__ void scale_scores(int32_t (&s)[64], const float* k_sc
     for (int i = 0; i < 8; ++i)
       s[4 * j + i] = __float_as_int(__int2float_rn(s[4 * j + i]) * scale.of[i / 4 * 2 + i % 2]);
 #pragma unroll
-    for (int i = 0; i < 8; i += 2) top[i / 2 % 2] = __vimax3_s32(top[i / 2 % 2], s[4 * j + i], s[4 * j + i + 1]);
+    for (int i = 0; i < 8; i += 2)
+      top[i / 2 % 2] = __vimax3_s32(top[i / 2 % 2], s[4 * j + i], s[4 * j + i + 1]);
   }
 }
 __device__ __forceinline__ void largest_of(const int32_t (&s)[64], float (&top)[2]) {
@@ -218,25 +215,33 @@ __device__ __forceinline__ void pass_turn(int group) {
   ptx::named_barrier_arrive(kFirstTurn + (group + 1) % C::kGroups, 2 * kWarpgroup);
 }
 
-// One key tile. s holds its s32 scores and, if kNext, those of the next tile afterwards.
-template <class C, bool kNext>
+// One key tile, whose codes of K lie in k_slot, those of V and the scales in v_slot.
+template <class C>
 __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int tile,
-                                            int32_t (&s)[C::kHalves][64],
                                             float (&o)[C::kParts][C::kPartDim / 2], Rows& rows,
                                             const int8_t* q, Slot<C::kStages>& k_slot,
                                             Slot<C::kStages>& v_slot, bool masked) {
   const int lane = static_cast<int>(threadIdx.x) % 32, c = lane % 4;
-  const int stage = v_slot.stage, k_stage = k_slot.stage;
-  const int8_t *v = shared.v[stage], *k = shared.k[k_stage];
+  const int stage = v_slot.stage;
+  const int8_t *v = shared.v[stage], *k = shared.k[k_slot.stage];
 
+  int32_t s[C::kHalves][64];
+  ptx::mbarrier_wait(&shared.k_full[k_slot.stage], k_slot.phase);
+#pragma unroll
+  for (int h = 0; h < C::kHalves; ++h) multiply_qk<C>(s[h], q, k + h * kHalf * C::kDim);
   ptx::mbarrier_wait(&shared.scales_full[stage], v_slot.phase);
+  ptx::wgmma_wait<0>();
+#pragma unroll
+  for (int h = 0; h < C::kHalves; ++h) ptx::keep(s[h]);
+  if (lane == 0) ptx::mbarrier_arrive(&shared.k_empty[k_slot.stage]);
+  k_slot.next();
+
   int bits[2] = {INT32_MIN, INT32_MIN};
 #pragma unroll
   for (int h = 0; h < C::kHalves; ++h) scale_scores(s[h], shared.k_scale[stage] + h * kHalf, c, bits);
   float top[2];
 #pragma unroll
-  for (int r = 0; r < 2; ++r)
-    bits[r] = largest_of_quad(bits[r]), top[r] = __int_as_float(bits[r]);
+  for (int r = 0; r < 2; ++r) bits[r] = largest_of_quad(bits[r]), top[r] = __int_as_float(bits[r]);
   if (masked) {
 #pragma unroll
     for (int h = 0; h < C::kHalves; ++h) mask_scores(s[h], tile * C::kTile + h * kHalf + 2 * c, rows.last);
@@ -270,10 +275,6 @@ __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int ti
     ptx::wgmma_begin();
     multiply_pv<C>(sums, p[h], v + h * kHalf * C::kDim, h > 0);
     ptx::wgmma_commit();
-    if (kNext && C::kAhead) {
-      if (h == 0) ptx::mbarrier_wait(&shared.k_full[k_stage], k_slot.phase);
-      multiply_qk<C>(s[h], q, k + h * kHalf * C::kDim);
-    }
   }
 #pragma unroll
   for (int r = 0; r < 2; ++r)
@@ -293,7 +294,7 @@ __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int ti
         multiply_pv<C>(sums, p[h], v + h * kHalf * C::kDim + part * C::kPartDim * 64, h > 0);
       ptx::wgmma_commit();
     }
-    ptx::wgmma_wait<kNext && C::kAhead && C::kParts == 1 ? 1 : 0>();
+    ptx::wgmma_wait<0>();
     ptx::keep(sums);
     add_sums<C>(o[part], sums, shared.v_scale[stage] + part * C::kPartDim, c, take_new);
   }
@@ -303,18 +304,6 @@ __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int ti
     for (int i = 0; i < 4; ++i) ptx::keep(p[h][i]);
   if (lane == 0) ptx::mbarrier_arrive(&shared.v_empty[stage]);
   v_slot.next();
-  if (kNext) {
-    if (!C::kAhead) {
-      ptx::mbarrier_wait(&shared.k_full[k_stage], k_slot.phase);
-#pragma unroll
-      for (int h = 0; h < C::kHalves; ++h) multiply_qk<C>(s[h], q, k + h * kHalf * C::kDim);
-    }
-    ptx::wgmma_wait<0>();
-#pragma unroll
-    for (int h = 0; h < C::kHalves; ++h) ptx::keep(s[h]);
-    if (lane == 0) ptx::mbarrier_arrive(&shared.k_empty[k_stage]);
-    k_slot.next();
-  }
 }
 
 }  // namespace octavo
