@@ -9,7 +9,6 @@
 
 namespace octavo {
 namespace {
-
 constexpr float kLog2OfE = 1.44269504088896341f, kLog2Of255 = 7.99435343685885793f,
                 kLn2 = 0.693147180559945309f, kLnOf255 = 5.54126354515842957f;
 
@@ -21,8 +20,8 @@ struct Head {
 
   Head(const AttentionInt8Args& a, int64_t index) {
     const int64_t heads = a.q.dim(1), kv_heads = a.k.dim(1), sq = a.q.dim(2);
-    b = index / heads, h = index % heads, dim = a.q.dim(3), sk = a.k.dim(2);
-    tile = attention_int8_key_tile(dim);
+    b = index / heads, h = index % heads, sk = a.k.dim(2);
+    dim = a.q.dim(3), tile = attention_int8_key_tile(dim);
     const int64_t kv_head = h / (heads / kv_heads), kv = b * kv_heads + kv_head;
     q = a.q.as<int8_t>() + index * sq * dim, q_scale = a.q_scale.as<float>() + index * sq;
     k = a.k.as<int8_t>() + kv * sk * dim, k_scale = a.k_scale.as<float>() + kv * sk;
