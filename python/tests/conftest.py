@@ -7,6 +7,9 @@ import pytest
 
 import octavo
 
+# torch.compile on the CPU otherwise builds and imports a probe for each instruction set, which can take minutes.
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "0")
+
 
 @pytest.fixture(params=["cpu", "cuda"])
 def device(request):
