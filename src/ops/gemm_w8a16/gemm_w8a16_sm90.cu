@@ -27,12 +27,12 @@ namespace {
 namespace ptx = cuda::ptx;
 
 constexpr int kGroupThreads = 128, kThreads = 3 * kGroupThreads;
-constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
+[[maybe_unused]] constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
 constexpr int kFeatures = 128;                     // of a tile
 constexpr int kStep = 64;                          // k of a step: a row of 128 bytes of x
 constexpr int kCodeBytes = kFeatures * 2 * kStep;  // codes of two steps, a row of 128 bytes a feature
 constexpr int kRowBytes = 128;
-constexpr int kReaders = 8;                       // consumer warps of a block
+[[maybe_unused]] constexpr int kReaders = 8;      // consumer warps of a block
 [[maybe_unused]] constexpr int kBothBarrier = 3;  // named barriers: 1 and 2 of the consumers, 3 of both
 
 template <int kTokens_, int kXSlots_, int kWSlots_, int kSharers_>
@@ -141,7 +141,7 @@ __device__ __forceinline__ void release_x(uint64_t* empty) {
 }
 
 // A consumer's rows of 128 bytes in shared memory, a token each: parts of 16 bytes permuted against bank conflicts.
-__device__ __forceinline__ int8_t* place_in_rows(int8_t* staging, int row, int part) {
+[[maybe_unused]] __device__ __forceinline__ int8_t* place_in_rows(int8_t* staging, int row, int part) {
   return staging + row * kRowBytes + (part ^ (row % 8)) * 16;
 }
 

@@ -56,6 +56,21 @@ TEST_P(GemmW8A16, KnownValues) {
   EXPECT_EQ(y, -34.0f);
 }
 
+// By hand: gate 2, up 3: 2 / (1 + e^-2) * 3 = 5.284782..., plus a residual of 1.
+TEST_P(GemmW8A16, SiluMulAndResidualByHand) {
+  const float x[] = {1}, scale[] = {1, 1}, residual[] = {1};
+  const int8_t w[] = {2, 3};
+  float y = 0;
+  gemm_w8a16(ctx, {.x = ConstTensor::of(x, {1, 1}),
+                   .w = ConstTensor::of(w, {2, 1}),
+                   .w_scale = ConstTensor::of(scale, {2}),
+                   .bias = {},
+                   .residual = ConstTensor::of(residual, {1, 1}),
+                   .silu_mul = true,
+                   .y = Tensor::of(&y, {1, 1})});
+  EXPECT_NEAR(y, 6.2847825f, 1e-6);
+}
+
 TEST(GemmW8A16Variant, IsChosenByDtypeAndInstructionSet) {
   HostTensor x(DType::f32, {2, 8}), half(DType::f16, {2, 8}), w(DType::i8, {8, 8}), scale(DType::f32, {8});
   Context ctx;
@@ -63,7 +78,9 @@ TEST(GemmW8A16Variant, IsChosenByDtypeAndInstructionSet) {
     ctx.isa = isa;
     GemmW8A16Args args{.x = x.view(), .w = w.view(), .w_scale = scale.view(), .bias = {}, .y = x.view()};
     EXPECT_STREQ(gemm_w8a16_variant(ctx, args), name_of(isa));
-    args.x = half.view();
+    args.residual = x.view();
+    EXPECT_STREQ(gemm_w8a16_variant(ctx, args), "reference");
+    args.residual = {}, args.x = half.view();
     EXPECT_STREQ(gemm_w8a16_variant(ctx, args), "reference");
   }
 }
@@ -98,6 +115,11 @@ TEST(GemmW8A16Errors, NameArgumentAndNumbers) {
   expect("gemm_w8a16: w_scale is f32[], expected shape [3]", [&](auto& a) { a.w_scale = {}; });
   expect("gemm_w8a16: bias is f16[3], expected one of: f32", [&](auto& a) { a.bias = half.view(); });
   expect("gemm_w8a16: bias is f32[2], expected shape [3]", [&](auto& a) { a.bias = two.view(); });
+  expect("gemm_w8a16: w i8[3, 8] has an odd number of rows; silu_mul pairs a row of gate with one of up",
+         [&](auto& a) { a.silu_mul = true; });
+  expect("gemm_w8a16: residual is f32[3], expected shape [2, 3]",
+         [&](auto& a) { a.residual = scale.view(); });
+  expect("gemm_w8a16: residual is f16[3], expected one of: f32", [&](auto& a) { a.residual = half.view(); });
   expect("gemm_w8a16: y is f32[3], expected shape [2, 3]", [&](auto& a) { a.y = scale.view(); });
   expect("gemm_w8a16: y is i8[3, 8], expected one of: f32, f16, bf16", [&](auto& a) { a.y = w.view(); });
 }
