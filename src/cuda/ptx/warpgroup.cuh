@@ -70,12 +70,4 @@ __device__ __forceinline__ void store_matrices_transposed(void* row_of_lane, con
 #endif
 }
 
-// The way back: a lane's word i is column lane / 4, rows 2 (lane % 4) and the next, of matrix i. Any GPU.
-__device__ __forceinline__ void load_matrices_transposed(uint32_t (&words)[4], const void* row_of_lane) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-               : "r"(shared_address(row_of_lane))
-               : "memory");
-}
-
 }  // namespace octavo::cuda::ptx

@@ -13,6 +13,7 @@
 #include "cuda/launch.h"
 #include "cuda/ptx/cluster.cuh"
 #include "cuda/ptx/grid_dependency.cuh"
+#include "cuda/ptx/mma_f16.cuh"
 #include "cuda/ptx/tensor_copy.cuh"
 #include "cuda/ptx/warpgroup.cuh"
 #include "cuda/ptx/wgmma_f16_registers.cuh"
