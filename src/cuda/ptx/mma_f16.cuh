@@ -27,4 +27,13 @@ __device__ __forceinline__ void mma_f16(float (&d)[4], const uint32_t (&a)[4], u
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// As load_matrices (mma_s8.cuh) of 8 x 8 16-bit elements, each matrix transposed: a lane's word i is column lane / 4, rows
+// 2 (lane % 4) and the next, of matrix i.
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&words)[4], const void* row_of_lane) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(shared_address(row_of_lane))
+               : "memory");
+}
+
 }  // namespace octavo::cuda::ptx
