@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -18,6 +19,7 @@
 #include "harness/host_tensor.h"
 #include "ops/attention_f/attention_f.h"
 #include "ops/attention_f/attention_f_cuda.h"
+#include "ops/attention_int8/attention_int8.h"
 
 namespace {
 
@@ -115,6 +117,49 @@ AttentionFArgs float_args(const Tensors& t) {
   return a;
 }
 
+// attention_int8 on the same fp16 tensors, its codes in memory that lives as long as the call.
+AttentionInt8FloatArgs int8_args(const Tensors& t) {
+  const auto heads_of = [&](const cuda::DeviceBuffer& b) {  // (B, N, H, D) in memory, seen as (B, H, N, D)
+    return Tensor(b.data(), DType::f16, {t.batch, t.heads, t.length, t.dim},
+                  {t.length * t.heads * t.dim, t.dim, t.heads * t.dim, 1}, Backend::cuda);
+  };
+  AttentionInt8FloatArgs a;
+  a.q = heads_of(t.q), a.k = heads_of(t.k), a.v = heads_of(t.v), a.out = heads_of(t.out);
+  a.causal = t.causal, a.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(t.dim)));
+  return a;
+}
+
+struct Int8Codes {
+  cuda::DeviceBuffer memory;
+  AttentionInt8QuantizeArgs quantize;
+  AttentionInt8Args attend;
+};
+
+std::shared_ptr<Int8Codes> int8_codes(const Context& ctx, const Tensors& t) {
+  const AttentionInt8FloatArgs a = int8_args(t);
+  auto codes = std::make_shared<Int8Codes>(
+      Int8Codes{cuda::DeviceBuffer(attention_int8_floats_workspace_bytes(ctx, a)), {}, {}});
+  uint8_t* at = codes->memory.as<uint8_t>();
+  const auto take = [&](DType dtype, std::initializer_list<int64_t> shape) {
+    const Tensor tensor(at, dtype, shape, Backend::cuda);
+    at += round_up(tensor.numel() * size_of(dtype), 64);
+    return tensor;
+  };
+  const int64_t b = t.batch, h = t.heads, n = t.length, d = t.dim, tile = attention_int8_key_tile(d);
+  AttentionInt8QuantizeArgs& q = codes->quantize;
+  q.q = a.q, q.k = a.k, q.v = a.v;
+  q.q_codes = take(DType::i8, {b, h, n, d}), q.q_scale = take(DType::f32, {b, h, n});
+  q.k_codes = take(DType::i8, {b, h, n, d}), q.k_scale = take(DType::f32, {b, h, n});
+  q.v_codes = take(DType::i8, {b, h, (n + kInt8PageKeys - 1) / kInt8PageKeys, d * kInt8PageKeys});
+  q.v_scale = take(DType::f32, {b, h, (n + tile - 1) / tile, d});
+  AttentionInt8Args& attend = codes->attend;
+  attend.q = q.q_codes, attend.q_scale = q.q_scale, attend.k = q.k_codes, attend.k_scale = q.k_scale;
+  attend.v = q.v_codes, attend.v_scale = q.v_scale, attend.out = a.out;
+  attend.causal = a.causal, attend.scale = a.scale;
+  attention_int8_quantize(ctx, q);
+  return codes;
+}
+
 // What is timed: an op's call on the tensors of a shape. Another op is another line here.
 struct Timed {
   const char* op;
@@ -137,6 +182,22 @@ const std::vector<Timed>& timed_ops() {
          const AttentionFArgs a = float_args(t);
          return std::pair<std::function<void()>, std::string>([ctx, a] { attention_f_sm80(ctx, a); },
                                                               "cuda_sm80");
+       }},
+      {"attention_int8", [](const Shape& s) { return !s.small; },  // the kernel alone, on codes
+       [](const Context& ctx, const Tensors& t) {
+         const auto codes = int8_codes(ctx, t);
+         return std::pair<std::function<void()>, std::string>(
+             [ctx, codes] { attention_int8(ctx, codes->attend); },
+             attention_int8_variant(ctx, codes->attend).variant);
+       }},
+      {"attention_int8_floats", [](const Shape& s) { return !s.small; },  // fp16 in, quantised on the way
+       [](const Context& ctx, const Tensors& t) {
+         const auto codes = int8_codes(ctx, t);
+         return std::pair<std::function<void()>, std::string>(
+             [ctx, codes] {
+               attention_int8_quantize(ctx, codes->quantize), attention_int8(ctx, codes->attend);
+             },
+             attention_int8_variant(ctx, codes->attend).variant);
        }},
   };
   return ops;
@@ -232,7 +293,9 @@ int main(int argc, char** argv) {
   bool burst_only = false;
   double seconds = 1e9;
   CLI::App app("Times of attention on a GPU");
-  app.add_option("--op", ops, "these ops instead of attention_f: attention_f, attention_f_sm80");
+  app.add_option("--op", ops,
+                 "these ops instead of attention_f: attention_f, attention_f_sm80, attention_int8, "
+                 "attention_int8_floats");
   app.add_option("--match", match, "only cases whose name contains this (several: any)");
   app.add_option("--out", out, "JSON file");
   app.add_option("--seconds", seconds, "start no new case after this many");
