@@ -30,8 +30,17 @@ __device__ __forceinline__ int sum_of(uint2 codes) {
   return __dp4a(static_cast<int>(codes.x), 0x01010101, __dp4a(static_cast<int>(codes.y), 0x01010101, 0));
 }
 
+// Two blocks of 512 threads on a multiprocessor; a cluster's only where there are clusters (sm_80 would spill).
+constexpr int least_blocks(RowSpan span) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  return span == RowSpan::block ? 2 : 1;
+#else
+  return span == RowSpan::lanes ? 1 : 2;
+#endif
+}
+
 template <class T, RowSpan kSpan, int kBytes>
-__global__ void __launch_bounds__(kMaxRowThreads, kSpan == RowSpan::lanes ? 1 : 2)
+__global__ void __launch_bounds__(kMaxRowThreads, least_blocks(kSpan))
     quantize_rows_in_registers(const __grid_constant__ QuantizeRows<T> p) {
   __shared__ StatisticsScratch scratch[2];
   const PackedColumns<T, kSpan, kBytes> columns(p.rows, p.width);
