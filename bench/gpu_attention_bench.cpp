@@ -11,7 +11,6 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "core/error.h"
 #include "cuda/device.h"
@@ -203,37 +202,6 @@ const std::vector<Timed>& timed_ops() {
   return ops;
 }
 
-double between_events(const cuda::Stream& stream, int calls, const std::function<void()>& call) {
-  cuda::Event start, stop;
-  start.record(stream);
-  for (int i = 0; i < calls; ++i) call();
-  stop.record(stream);
-  stream.wait();
-  return cuda::Event::ms_between(start, stop) / calls;
-}
-
-double burst_ms(const cuda::Stream& stream, double guess_ms, const std::function<void()>& call) {
-  const int calls = std::clamp(static_cast<int>(3.0 / guess_ms), 3, 30);
-  std::vector<double> rounds;
-  for (int round = 0; round < 3; ++round) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    rounds.push_back(between_events(stream, calls, call));
-  }
-  std::sort(rounds.begin(), rounds.end());
-  return rounds[1];
-}
-
-double sustained_ms(const cuda::Stream& stream, double guess_ms, const std::function<void()>& call) {
-  const int half = std::max(1, static_cast<int>(200.0 / guess_ms));
-  cuda::Event middle, end;
-  for (int i = 0; i < half; ++i) call();
-  middle.record(stream);
-  for (int i = 0; i < half; ++i) call();
-  end.record(stream);
-  stream.wait();
-  return cuda::Event::ms_between(middle, end) / half;
-}
-
 class Bench {
  public:
   json rows = json::array();
@@ -252,7 +220,7 @@ class Bench {
     }
     between_events(stream_, 2, call);
     const double guess = between_events(stream_, 2, call);
-    add(timed.op, s, variant, "burst", burst_ms(stream_, guess, call));
+    add(timed.op, s, variant, "burst", burst_ms(stream_, guess, call, 3));
     if (sustained) add(timed.op, s, variant, "sustained", sustained_ms(stream_, guess, call));
   }
 

@@ -1,6 +1,8 @@
 #include "gpu_timing.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <vector>
 
 namespace octavo::bench {
@@ -30,6 +32,38 @@ Times time_graph(const cuda::Stream& stream, int calls, const std::function<void
     return ms[static_cast<size_t>(share * static_cast<double>(ms.size() - 1) + 0.5)];
   };
   return {at(0.2), at(0.5), at(0.8)};
+}
+
+double between_events(const cuda::Stream& stream, int calls, const std::function<void()>& call) {
+  cuda::Event start, stop;
+  start.record(stream);
+  for (int i = 0; i < calls; ++i) call();
+  stop.record(stream);
+  stream.wait();
+  return cuda::Event::ms_between(start, stop) / calls;
+}
+
+double burst_ms(const cuda::Stream& stream, double guess_ms, const std::function<void()>& call,
+                int least_calls) {
+  const int calls = std::clamp(static_cast<int>(3.0 / guess_ms), least_calls, 30);
+  std::vector<double> rounds;
+  for (int round = 0; round < 3; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    rounds.push_back(between_events(stream, calls, call));
+  }
+  std::sort(rounds.begin(), rounds.end());
+  return rounds[1];
+}
+
+double sustained_ms(const cuda::Stream& stream, double guess_ms, const std::function<void()>& call) {
+  const int half = std::max(1, static_cast<int>(200.0 / guess_ms));
+  cuda::Event middle, end;
+  for (int i = 0; i < half; ++i) call();
+  middle.record(stream);
+  for (int i = 0; i < half; ++i) call();
+  end.record(stream);
+  stream.wait();
+  return cuda::Event::ms_between(middle, end) / half;
 }
 
 int sets_beyond_l2(int64_t bytes_of_a_set, const DeviceFacts& facts) {

@@ -15,6 +15,8 @@ import time
 
 import torch
 
+from gemm_int8 import between_events, burst_ms, sustained_ms
+
 SIGMA = 31.75
 FEATURES = [(4096, 4096), (28672, 4096), (4096, 14336), (8192, 8192)]
 SIZES = [(m, n, k) for m in (1, 8, 4, 2, 3, 5, 6, 7, 16, 32, 64, 128, 256, 1024, 4096) for n, k in FEATURES]
@@ -57,37 +59,6 @@ def check(call, inputs):
     error = ((got - want).norm() / want.norm()).item()
     if not error < 0.02:
         raise RuntimeError(f"relative error {error:.3g} on a corner")
-
-
-def between_events(calls, call):
-    start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    start.record()
-    for _ in range(calls):
-        call()
-    stop.record()
-    stop.synchronize()
-    return start.elapsed_time(stop) / calls
-
-
-def burst_ms(guess, call):
-    rounds = []
-    for _ in range(3):
-        time.sleep(0.1)
-        rounds.append(between_events(min(30, max(7, int(3.0 / guess))), call))
-    return statistics.median(rounds)
-
-
-def sustained_ms(guess, call):
-    half = max(1, int(200 / guess))
-    middle, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    for _ in range(half):
-        call()
-    middle.record()
-    for _ in range(half):
-        call()
-    end.record()
-    end.synchronize()
-    return middle.elapsed_time(end) / half
 
 
 def graph_ms(call, sets):
