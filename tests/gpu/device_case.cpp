@@ -90,10 +90,11 @@ void copy_on_device(const cuda::Stream& stream, const cuda::DeviceBuffer& to,
 }  // namespace
 
 DeviceRun run_on_device(const cuda::Stream& stream, const harness::OpCase& c,
-                        const std::vector<HostTensor>& before, Placement placement, int64_t repeats) {
+                        const std::vector<HostTensor>& before, std::vector<HostTensor> after,
+                        Placement placement, int64_t repeats) {
   const Context ctx = cuda::context_on(stream);
   Arguments a = place(stream, before, placement);
-  DeviceRun run{.after = harness::make_args(c)};
+  DeviceRun run{.after = std::move(after)};
 
   if (placement == Placement::canaried) copy_on_device(stream, a.used, a.given);
   c.call(ctx, a.views);

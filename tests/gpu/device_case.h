@@ -19,8 +19,10 @@ struct DeviceRun {
   uint32_t differing_words = 0;            // of all repeats against the first call; 0: bitwise the same
 };
 
-// Runs the case once, then `repeats` times more, each time from the original arguments.
+// Runs the case once, then `repeats` times more, each time from the original arguments. `after`: tensors as `before`, their bytes
+// written over (made by the caller: making them takes longer than the run, and the GPU waits for one case at a time).
 DeviceRun run_on_device(const cuda::Stream& stream, const harness::OpCase& op_case,
-                        const std::vector<harness::HostTensor>& before, Placement placement, int64_t repeats);
+                        const std::vector<harness::HostTensor>& before,
+                        std::vector<harness::HostTensor> after, Placement placement, int64_t repeats);
 
 }  // namespace octavo::gpu

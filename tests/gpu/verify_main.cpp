@@ -29,9 +29,12 @@ struct Options {
 };
 
 // Cases side by side on CPU threads, one at a time on the GPU.
-std::vector<Verified> verify(const std::vector<harness::OpCase>& cases, const Options& options) {
+std::vector<Verified> verify(const std::string& op, const std::vector<harness::OpCase>& cases,
+                             const Options& options) {
+  constexpr int kMostPrinted = 20;
   std::vector<Verified> verified(cases.size());
-  std::mutex gpu;
+  std::mutex gpu, printing;
+  int failed = 0;
   std::atomic<size_t> next{0};
   const cuda::Stream stream;
   const auto work = [&] {
@@ -41,11 +44,12 @@ std::vector<Verified> verify(const std::vector<harness::OpCase>& cases, const Op
       v.result.name = c.name;
       try {
         const auto before = harness::make_args(c);
+        auto after = harness::make_args(c);
         const DeviceRun run = [&] {
           const std::lock_guard lock(gpu);
           if (options.verbose) fmt::print("{}\n", c.name), std::fflush(stdout);
-          return run_on_device(stream, c, before, options.exact ? Placement::exact : Placement::canaried,
-                               options.repeats);
+          return run_on_device(stream, c, before, std::move(after),
+                               options.exact ? Placement::exact : Placement::canaried, options.repeats);
         }();
         v.repeats = run.repeats;
         v.result = harness::judge(c, before, run.after);
@@ -56,6 +60,10 @@ std::vector<Verified> verify(const std::vector<harness::OpCase>& cases, const Op
         v.result.problem = e.what();
         if (e.kind() == ErrorKind::device_fault) next = cases.size();
       }
+      if (v.result.problem.empty()) continue;
+      const std::lock_guard lock(printing);  // at once: a run that is cut off has said what it found
+      if (++failed > kMostPrinted) continue;
+      fmt::print("  FAILED {} {} ({}): {}\n", op, c.name, c.why, v.result.problem), std::fflush(stdout);
     }
   };
   std::vector<std::thread> threads;
@@ -67,11 +75,8 @@ std::vector<Verified> verify(const std::vector<harness::OpCase>& cases, const Op
 int64_t report(const std::string& op, const std::vector<harness::OpCase>& cases,
                const std::vector<Verified>& verified) {
   int64_t failed = 0;
-  for (size_t i = 0; i < cases.size(); ++i) {
-    if (verified[i].result.problem.empty()) continue;
-    if (++failed <= 20)
-      fmt::print("  FAILED {} {} ({}): {}\n", op, cases[i].name, cases[i].why, verified[i].result.problem);
-  }
+  for (const Verified& v : verified)
+    if (!v.result.problem.empty()) ++failed;
   fmt::print("{:<16} {:>5} cases, {:>3} failed\n", op, cases.size(), failed);
   std::fflush(stdout);
   return failed;
@@ -112,7 +117,7 @@ int run(const Options& options) {
       digests["ops"][op.name] = reference_digests(cases, kDigestElements);
       continue;
     }
-    const auto verified = verify(cases, options);
+    const auto verified = verify(op.name, cases, options);
     failed += report(op.name, cases, verified);
     total += static_cast<int64_t>(cases.size());
     if (!options.out.empty()) {

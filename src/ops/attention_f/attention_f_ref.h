@@ -15,6 +15,6 @@ template <class Real>
 void attention_f_ref_row(const AttentionFArgs& args, int64_t sequence, int64_t t, int64_t h, Real* scores);
 
 template <class Real>
-void attention_f_ref(const AttentionFArgs& args);  // all rows; allocates its scratch
+void attention_f_ref(const AttentionFArgs& args);  // all rows, the same bits; allocates its scratch
 
 }  // namespace octavo
