@@ -1,5 +1,5 @@
 // octavo_gpu_gemm_bench: times of the INT8 products on a GPU, in two regimes (design 7).
-//   octavo_gpu_gemm_bench [--match START]... [--plan START]... [--burst-only] [--seconds S] --out FILE
+//   octavo_gpu_gemm_bench [--match START]... [--plan START]... [--portable] [--policies] [--burst-only] [--seconds S] --out FILE
 // M <= 256: a call in a replayed CUDA graph over rotated inputs, none of them in L2. M >= 1024: bursts after 0.1 s of idle,
 // and sustained, the second half of 0.4 s back to back. Codes are normal with sigma 31.75, as in bench/peers/gemm_int8.py:
 // the power limit makes times depend on the data.
@@ -7,16 +7,20 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "core/error.h"
 #include "cuda/device.h"
 #include "gpu_timing.h"
 #include "harness/host_tensor.h"
+#include "ops/bias_gelu/bias_gelu.h"
 #include "ops/gemm_w8a8/gemm_w8a8.h"
 #include "ops/gemm_w8a8/gemm_w8a8_cuda.h"
+#include "ops/silu_mul/silu_mul.h"
 
 namespace {
 
@@ -89,11 +93,25 @@ Set make_set(const cuda::Stream& stream, const Source& source, const Size& s) {
               .w_scale = floats(scales + s.m, s.n),
               .w_code_sum = {},
               .bias = floats(scales + s.m + s.n, s.n),
-              .y = Tensor(set.y.data(), DType::bf16, {s.m, s.n}, Backend::cuda)};
+              .activation = GemmActivation::none,
+              .residual = {},
+              .y_scale = {},
+              .y = Tensor(set.y.data(), DType::bf16, {s.m, s.n}, Backend::cuda),
+              .constant_weights = true};
   return set;
 }
 
 using Call = std::function<void(const Context&, const GemmW8A8Args&)>;
+
+// A round of burst_ms, for calls that take turns.
+double one_burst_ms(const cuda::Stream& stream, double guess_ms, const std::function<void()>& call) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  return between_events(stream, std::clamp(static_cast<int>(3.0 / guess_ms), 7, 30), call);
+}
+double median(std::vector<double> ms) {
+  std::sort(ms.begin(), ms.end());
+  return ms[ms.size() / 2];
+}
 
 class Bench {
  public:
@@ -123,14 +141,76 @@ class Bench {
     }
   }
 
+  // What may follow the scaled sums, each beside the product alone and the op that would do it afterwards, in turns.
+  void run_policies(const Size& s, bool sustained) {
+    const cuda::Stream& stream = stream_;
+    const Context ctx = cuda::context_on(stream);
+    Set set = make_set(stream, source_, s);
+    const cuda::DeviceBuffer more(s.m * s.n * 2), codes(s.m * s.n);
+    more.fill(stream, 0);
+    const Tensor& y = set.args.y;
+    const Tensor half(y.data(), DType::bf16, {s.m, s.n / 2}, Backend::cuda);
+    const auto every_second = [&](int64_t first) {
+      return Tensor(y.as<BF16>() + first, DType::bf16, {s.m, s.n / 2}, {s.n, 2}, Backend::cuda);
+    };
+    const auto product = [&](auto change) {
+      GemmW8A8Args a = set.args;
+      a.bias = {};
+      change(a);
+      return [&ctx, a] { gemm_w8a8(ctx, a); };
+    };
+    const auto gelu = [&](GeluForm form) {
+      return [&ctx, y, form] {
+        bias_gelu(ctx, {.x = y, .bias = {}, .form = form, .out = y, .out_codes = {}, .out_scale = {}});
+      };
+    };
+    const float* step = set.args.w_scale.as<float>();
+    const std::vector<std::pair<std::string, std::function<void()>>> calls{
+        {"scales", product([](auto&) {})},
+        {"bias", product([&](auto& a) { a.bias = set.args.bias; })},
+        {"gelu_tanh", product([](auto& a) { a.activation = GemmActivation::gelu_tanh; })},
+        {"gelu_erf", product([](auto& a) { a.activation = GemmActivation::gelu_erf; })},
+        {"silu_mul", product([&](auto& a) { a.activation = GemmActivation::silu_mul, a.y = half; })},
+        {"residual", product([&](auto& a) {
+           a.residual = Tensor(more.data(), DType::bf16, {s.m, s.n}, Backend::cuda);
+         })},
+        {"i8", product([&](auto& a) {
+           a.y_scale = ConstTensor(step, DType::f32, {1}, Backend::cuda);
+           a.y = Tensor(codes.data(), DType::i8, {s.m, s.n}, Backend::cuda);
+         })},
+        {"op gelu_tanh", gelu(GeluForm::tanh)},
+        {"op gelu_erf", gelu(GeluForm::erf)},
+        {"op silu_mul", [&] {
+           silu_mul(ctx, {.gate = every_second(0),
+                          .up = every_second(1),
+                          .out = Tensor(more.data(), DType::bf16, {s.m, s.n / 2}, Backend::cuda),
+                          .out_codes = {},
+                          .out_scale = {}});
+         }}};
+    std::vector<std::vector<double>> rounds(calls.size());
+    std::vector<double> guess;
+    for (const auto& [name, call] : calls)
+      between_events(stream, 1, call), guess.push_back(between_events(stream, 2, call));
+    for (int round = 0; round < 3; ++round)
+      for (size_t i = 0; i < calls.size(); ++i)
+        rounds[i].push_back(one_burst_ms(stream, guess[i], calls[i].second));
+    for (size_t i = 0; i < calls.size(); ++i) {
+      add(s, calls[i].first, "burst", median(rounds[i]), 0, "/" + calls[i].first);
+      if (sustained)
+        add(s, calls[i].first, "sustained", sustained_ms(stream, guess[i], calls[i].second), 0,
+            "/" + calls[i].first);
+    }
+  }
+
   const DeviceFacts& facts() const { return cuda::device_facts(cuda::current_device()); }
 
  private:
-  void add(const Size& s, const std::string& variant, const char* regime, double ms, int64_t bytes) {
+  void add(const Size& s, const std::string& variant, const char* regime, double ms, int64_t bytes,
+           const std::string& suffix = "") {
     const double tops = 2.0 * static_cast<double>(s.m * s.n * s.k) / ms / 1e9;
     const double gbs = static_cast<double>(bytes) / ms / 1e6;
     rows.push_back({{"op", "gemm_w8a8"},
-                    {"case", s.name()},
+                    {"case", s.name() + suffix},
                     {"shape", {{"M", s.m}, {"N", s.n}, {"K", s.k}}},
                     {"impl", "octavo"},
                     {"variant", variant},
@@ -150,27 +230,22 @@ class Bench {
 };
 
 std::string name_of_plan(const Int8Plan& p) {
-  return fmt::format("{}/split{}/group{}/lead{}", shape_of(p.tile).name, p.split, p.group, p.lead);
+  return fmt::format("{}/split{}/group{}", shape_of(p.tile).name, p.split, p.group);
 }
 
 std::vector<Int8Plan> other_plans(const Size& s) {
-  if (!s.few())
-    return {{Int8Tile::m128_n256, 1, 8, 0},        {Int8Tile::m128_n256, 1, 8, 2},
-            {Int8Tile::m128_n256, 1, 16, 2},       {Int8Tile::m128_n256, 1, 4, 2},
-            {Int8Tile::m256_n128, 1, 8, 2},        {Int8Tile::m256_n128, 1, 4, 2},
-            {Int8Tile::m128_n128_in_turn, 1, 8, 0}};
-  const Int8Tile few = s.m <= 16   ? Int8Tile::few16
-                       : s.m <= 32 ? Int8Tile::few32
-                       : s.m <= 64 ? Int8Tile::few64
-                                   : Int8Tile::few128;
   std::vector<Int8Plan> plans;
-  for (const int split : {1, 2, 4}) plans.push_back({few, split, 1, 0});
-  plans.push_back({s.m <= 16   ? Int8Tile::few16_wide
-                   : s.m <= 64 ? Int8Tile::few64_wide
-                               : Int8Tile::m128_n256_alone,
-                   1, 1, 0});
-  if (s.m >= 128)
-    plans.push_back({Int8Tile::m128_n128_in_turn, 1, 8, 0}), plans.push_back({Int8Tile::m128_n256, 1, 8, 2});
+  if (!s.few()) {
+    for (const Int8Tile tile : {Int8Tile::m128_n256, Int8Tile::m128_n128_in_turn})
+      for (const int group : {4, 8}) plans.push_back({tile, 1, group});
+    return plans;
+  }
+  for (int i = 0; i < kInt8Tiles; ++i) {
+    const auto tile = static_cast<Int8Tile>(i);
+    if (shape_of(tile).m < s.m / 4 || shape_of(tile).m > 16 * s.m) continue;
+    for (const int split : {1, 2, 4})
+      if (split == 1 || is_few(tile)) plans.push_back({tile, split, 8});
+  }
   return plans;
 }
 
@@ -185,7 +260,7 @@ int main(int argc, char** argv) {
   std::string out;
   std::vector<std::string> match;
   std::vector<std::string> plans;
-  bool burst_only = false;
+  bool burst_only = false, portable = false, policies = false;
   double seconds = 1e9;
   CLI::App app("Times of the INT8 products on a GPU");
   app.add_option("--match", match, "only cases whose name begins with this (several: any)");
@@ -193,16 +268,24 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", seconds, "start no new case after this many");
   app.add_option("--plan", plans,
                  "instead of the plan that is chosen: those whose name begins with this (several: any)");
+  app.add_flag("--portable", portable, "the kernel for sm_80 and newer, whatever the device");
+  app.add_flag("--policies", policies,
+               "8192x28672x4096 with everything that may follow the sums, and nothing else");
   app.add_flag("--burst-only", burst_only, "no sustained times");
   CLI11_PARSE(app, argc, argv);
   try {
     const auto start = std::chrono::steady_clock::now();
     Bench bench;
+    if (policies) bench.run_policies({8192, 28672, 4096}, !burst_only);
     for (const Size& s : sizes()) {
+      if (policies) break;
       if (!begins_with_any(s.name(), match)) continue;
       if (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() > seconds) break;
       std::vector<std::pair<std::string, Call>> calls;
-      if (plans.empty())
+      if (portable)
+        calls.emplace_back("cuda_sm80",
+                           [](const Context& ctx, const GemmW8A8Args& a) { gemm_w8a8_sm80(ctx, a); });
+      else if (plans.empty())
         calls.emplace_back("chosen", [](const Context& ctx, const GemmW8A8Args& a) { gemm_w8a8(ctx, a); });
       else
         for (const Int8Plan& p : other_plans(s))

@@ -92,6 +92,7 @@ function(octavo_link_op_tests)
   add_library(octavo_ops INTERFACE)
   foreach(op IN LISTS ops)
     target_link_libraries(octavo_ops INTERFACE octavo_op_${op})
+    include(${PROJECT_SOURCE_DIR}/src/ops/${op}/${op}_deps.cmake OPTIONAL)  # ops that this one is composed of
   endforeach()
   if(NOT OCTAVO_TESTS)
     return()

@@ -5,7 +5,9 @@ torch._int_mm (cuBLASLt INT8: s32 out, no scales, no bias), torch._scaled_mm (cu
 M <= 256: a CUDA graph over rotated inputs. M >= 1024: bursts after 0.1 s of idle (median of 3), and sustained, the second half of
 0.4 s back to back. Every peer is compared with a float32 product of a corner first; one that is wrong or missing is left out.
 
-usage: gemm_int8.py --out FILE [--match TEXT] [--seconds S] [--burst-only]      (S: start no new case after that many seconds)
+CUTLASS is not among them: its rows (impl cutlass_int8) come from a program of its own, run in the same session and imported beside this one's.
+
+usage: gemm_int8.py --out FILE [--match TEXT] [--peer IMPL]... [--seconds S] [--burst-only]   (S: start no new case after that many seconds)
 """
 import argparse
 import json
@@ -116,6 +118,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
     parser.add_argument("--match", default="")
+    parser.add_argument("--peer", action="append", help="only this one (several: these)")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--burst-only", action="store_true")
     options = parser.parse_args()
@@ -127,7 +130,7 @@ def main():
             continue
         if time.monotonic() - begin > options.seconds:
             break
-        for peer in PEERS:
+        for peer in [p for p in PEERS if not options.peer or p.impl in options.peer]:
             try:
                 inputs = peer.make(m, n, k)
                 check(peer, inputs)

@@ -10,6 +10,7 @@ namespace octavo::cuda {
 struct ByteMatrix {
   const void* data;
   int64_t rows, columns, pitch;
+  int l2_fetch_bytes = 256;  // what a miss brings into L2: 128 or 256
 };
 
 // Whether the copy engine takes it: base and pitch multiples of 16 bytes, not empty, sizes within its limits.

@@ -14,6 +14,14 @@ using harness::OpCase;
 
 constexpr DType kOutputs[] = {DType::bf16, DType::f16, DType::f32, DType::i32};
 
+GemmActivation activation_of(const std::string& name) {
+  const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
+  return has("/gelu_erf")    ? GemmActivation::gelu_erf
+         : has("/gelu_tanh") ? GemmActivation::gelu_tanh
+         : has("/silu_mul")  ? GemmActivation::silu_mul
+                             : GemmActivation::none;
+}
+
 GemmW8A8Args args_of(const OpCase& c, harness::CaseTensors t) {
   const auto at = [&](const char* name) {
     for (size_t i = 0; i < c.args.size(); ++i)
@@ -26,33 +34,24 @@ GemmW8A8Args args_of(const OpCase& c, harness::CaseTensors t) {
           .w_scale = at("w_scale"),
           .w_code_sum = {},
           .bias = at("bias"),
-          .y = at("y")};
+          .activation = activation_of(c.name),
+          .residual = at("residual"),
+          .y_scale = at("y_scale"),
+          .y = at("y"),
+          // Inputs are copied before each call, and a copy is complete before the kernel starts.
+          .constant_weights = c.shape[0].second % 2 == 0};
 }
 
-// The CPU's fastest variant as the oracle: gemm_w8a8_test holds it to the bits of the reference.
-void fast_reference(const GemmW8A8Args& a) {
-  if (a.y.dtype() == DType::i32 || a.y.dtype() == DType::f32) return gemm_w8a8({}, a);
-  const int64_t m = a.y.dim(0), n = a.y.dim(1);
-  harness::HostTensor wide(DType::f32, {m, n});
-  GemmW8A8Args f32 = a;
-  f32.y = wide.view();
-  gemm_w8a8({}, f32);
-  const int64_t bytes = size_of(a.y.dtype());
-  for (int64_t i = 0; i < m; ++i)
-    for (int64_t j = 0; j < n; ++j)
-      harness::set_element(a.y.dtype(), static_cast<char*>(a.y.data()) + (i * a.y.stride(0) + j) * bytes,
-                           wide.as<float>()[i * n + j]);
-}
-
+// The CPU's fastest variant as the oracle of exact cases: gemm_w8a8_test holds it to the bits of the reference.
 OpCase with_fast_reference(OpCase c) {
-  c.reference = [c](harness::CaseTensors t) { fast_reference(args_of(c, t)); };
+  if (activation_of(c.name) == GemmActivation::none)
+    c.reference = [c](harness::CaseTensors t) { gemm_w8a8({}, args_of(c, t)); };
   return c;
 }
 
 // The case on the Hopper kernels with this plan, where the device has them.
 OpCase with_plan(OpCase c, const Int8Plan& plan) {
-  c.name +=
-      fmt::format("/{}/split{}/group{}/lead{}", shape_of(plan.tile).name, plan.split, plan.group, plan.lead);
+  c.name += fmt::format("/{}/split{}/group{}", shape_of(plan.tile).name, plan.split, plan.group);
   c.call = [c, plan](const Context& ctx, harness::CaseTensors t) {
     const GemmW8A8Args a = args_of(c, t);
     if (gemm_w8a8_fits_sm90(a, *ctx.facts))
@@ -96,14 +95,14 @@ std::vector<OpCase> gemm_w8a8_on_gpu() {
       cases.push_back(on_sm80(shaped(m, n, k, y, true)));
 
   std::vector<Int8Plan> plans;
-  for (const Int8Tile tile : {Int8Tile::m128_n256, Int8Tile::m256_n128, Int8Tile::m128_n128_in_turn})
-    for (const int group : {1, 3, 8})
-      for (const int lead : {0, 2, 9})
-        if (lead == 2 || tile == Int8Tile::m128_n256) plans.push_back({tile, 1, group, lead});
-  for (const Int8Tile tile : {Int8Tile::few16, Int8Tile::few32, Int8Tile::few64, Int8Tile::few128})
-    for (const int split : {1, 2, 4}) plans.push_back({tile, split, 1, 0});
-  for (const Int8Tile tile : {Int8Tile::few16_wide, Int8Tile::few64_wide, Int8Tile::m128_n256_alone})
-    plans.push_back({tile, 1, 1, 0});
+  for (int i = 0; i < kInt8Tiles; ++i) {
+    const auto tile = static_cast<Int8Tile>(i);
+    plans.push_back({tile, 1, 1});
+    if (is_few(tile))
+      plans.push_back({tile, 2, 1}), plans.push_back({tile, kMostSplit, 1});
+    else
+      plans.push_back({tile, 1, 8});
+  }
   for (const Int8Plan& plan : plans) {
     for (const DType y : kOutputs) {
       for (const auto& [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{1, 1, 1024},
@@ -114,7 +113,19 @@ std::vector<OpCase> gemm_w8a8_on_gpu() {
     }
     cases.push_back(with_plan(shaped(2400, 2600, 1100, DType::bf16, true), plan));  // many tiles a block
     cases.push_back(with_plan(shaped(17, 9000, 1030, DType::f16, true), plan));
+    if (plan.group > 1) continue;
+    for (const auto& [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{70, 398, 1100}, {131, 260, 1300}})
+      add_policies(m, n, k, pitch_for(n, k), [&](const GemmW8A8Shape& s) {
+        cases.push_back(with_plan(with_fast_reference(gemm_w8a8_case(s, "policies on every tile")), plan));
+      });
   }
+  add_policies(70, 198, 300, 384, [&](const GemmW8A8Shape& s) {
+    cases.push_back(on_sm80(with_fast_reference(gemm_w8a8_case(s, "policies of the portable kernel"))));
+  });
+  add_policies(3000, 2600, 260, 2688, [&](const GemmW8A8Shape& s) {
+    if (s.y == DType::bf16 || s.y == DType::i8)
+      cases.push_back(with_fast_reference(gemm_w8a8_case(s, "policies, many tiles a block")));
+  });
   return cases;
 }
 

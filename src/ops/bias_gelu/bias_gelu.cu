@@ -1,8 +1,7 @@
 // bias + GELU on CUDA:  v = x + bias;  out = v * Phi(v);  codes of out.
 // 4 bytes an element in 16 bits leave about 27 instructions an element before the arithmetic, not the memory, is the
-// limit (128 lanes a clock, 4.3 TB/s): erff alone takes as many. So 16-bit data gets Phi(-|v|) = exp(-v^2/2) t P(t) with
-// t = 1 / (1 + 0.375 |v|) and P of degree 4 (the form of Abramowitz and Stegun 7.1.26, refitted to relative error 2.7e-5 over
-// [0, 13], a nineteenth of fp16's rounding): 4 multiply-adds and two special functions. f32 gets erff and expf.
+// limit (128 lanes a clock, 4.3 TB/s): hence the forms of cuda/activation.cuh.
+#include "cuda/activation.cuh"
 #include "cuda/device.h"
 #include "cuda/elementwise.cuh"
 #include "cuda/row_pipeline.cuh"
@@ -29,28 +28,9 @@ struct BiasGeluRows {
 // start the loads sooner: 18 % faster at 512x4096.
 constexpr int64_t kSmallElements = 2 << 20;
 
-constexpr float kTwoRoot2OverPi = 1.5957691216f;  // 2 sqrt(2 / pi)
-constexpr float kLog2E = 1.4426950409f, kRootHalfLog2E = 0.8493218003f;
-
-// NOTE: -Inf gives NaN in both forms, as v * 0 does in the formula.
 template <class T, GeluForm kForm>
 __device__ __forceinline__ float gelu(float v) {
-  if constexpr (kForm == GeluForm::tanh) {  // (1 + tanh(z)) / 2 = 1 / (1 + exp(-2 z))
-    const float twice_z = v * kTwoRoot2OverPi * fmaf(0.044715f * v, v, 1.0f);
-    if constexpr (sizeof(T) == 4)
-      return __fdividef(v, 1.0f + expf(-twice_z));  // 2 ulp; IEEE division spilled
-    return v * ptx::reciprocal_fast(1.0f + ptx::exp2_fast(twice_z * -kLog2E));
-  } else {
-    if constexpr (sizeof(T) == 4) return 0.5f * v * (1.0f + erff(v * 0.70710678f));
-    const float z = fabsf(v) * kRootHalfLog2E;  // exp(-v^2 / 2) = 2^(-z^2)
-    const float t = ptx::reciprocal_fast(fmaf(z, 0.375f / kRootHalfLog2E, 1.0f));
-    float p = fmaf(-0.09134646f, t, 0.20184664f);
-    p = fmaf(p, t, 0.08235055f);
-    p = fmaf(p, t, 0.15811768f);
-    p = fmaf(p, t, 0.14901982f);
-    const float below = p * ptx::exp2_fast(-z * z) * (t * fabsf(v));  // |v| Phi(-|v|)
-    return fmaf(v, v > 0.0f ? 1.0f : 0.0f, -below);                   // v Phi(v) = max(v, 0) - |v| Phi(-|v|)
-  }
+  return kForm == GeluForm::tanh ? gelu_tanh<T>(v) : gelu_erf<T>(v);
 }
 
 template <class T>

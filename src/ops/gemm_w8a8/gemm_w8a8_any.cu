@@ -18,6 +18,9 @@ struct AnyCall {
   Int8Output out;
 };
 
+// Columns of a thread: pairs, 2 kSide apart.
+__device__ constexpr int column_of(int j) { return j % 2 + j / 2 * 2 * kSide; }
+
 // kTile rows x kDepth codes, zeros outside, as words of four; a row has one word more, against bank conflicts.
 using TileWords = int[kTile][kDepth / 4 + 1];
 __device__ __forceinline__ void load_tile(TileWords& tile, const int8_t* from, int64_t stride,
@@ -58,18 +61,15 @@ __global__ void __launch_bounds__(kSide* kSide) gemm_w8a8_any_layout(const __gri
       for (int i = 0; i < kOfThread; ++i)
 #pragma unroll
         for (int j = 0; j < kOfThread; ++j)
-          acc[i][j] = __dp4a(x_tile[x_place + i * kSide][word], w_tile[w_place + j * kSide][word], acc[i][j]);
+          acc[i][j] =
+              __dp4a(x_tile[x_place + i * kSide][word], w_tile[w_place * 2 + column_of(j)][word], acc[i][j]);
   }
 #pragma unroll
   for (int i = 0; i < kOfThread; ++i)
 #pragma unroll
-    for (int j = 0; j < kOfThread; ++j) {
-      const int64_t m = row + x_place + i * kSide, n = column + w_place + j * kSide;
-      if (m >= out.m || n >= out.n) continue;
-      const bool scales = out.y_type != DType::i32;
-      store_one(out, m, n, acc[i][j], scales ? out.w_scale[n] : 0.0f, scales ? out.x_scale[m] : 0.0f,
-                out.bias ? out.bias[n] : 0.0f);
-    }
+    for (int j = 0; j < kOfThread; j += 2)
+      store_pair(out, row + x_place + i * kSide, column + w_place * 2 + column_of(j), acc[i][j],
+                 acc[i][j + 1]);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 #pragma once
 #include <fmt/format.h>
 
+#include <cmath>
+#include <tuple>
 #include <vector>
 
 #include "harness/op_case.h"
@@ -16,6 +18,9 @@ struct GemmW8A8Shape {
   int64_t m, n, k;
   DType y = DType::f32;
   bool bias = false, code_sum = false;
+  GemmActivation activation = GemmActivation::none;
+  bool residual = false;
+  bool constant_weights = false;
   Int8Codes codes = Int8Codes::all;
   bool hard_scales = false;         // x_scale holds NaN, Inf, 0 and denormals
   int64_t pitch = 0, misalign = 0;  // of x, w and y
@@ -29,7 +34,9 @@ inline harness::OpCase gemm_w8a8_case(const GemmW8A8Shape& s, std::string why) {
   using namespace harness;
   constexpr const char* kCodes[] = {"", "/lowest", "/opposite"};
   OpCase c;
-  c.name = fmt::format("{}x{}x{}/{}{}{}{}{}{}{}", s.m, s.n, s.k, name_of(s.y), s.bias ? "/bias" : "",
+  constexpr const char* kActivations[] = {"", "/gelu_erf", "/gelu_tanh", "/silu_mul"};
+  c.name = fmt::format("{}x{}x{}/{}{}{}{}{}{}{}{}{}", s.m, s.n, s.k, name_of(s.y), s.bias ? "/bias" : "",
+                       kActivations[static_cast<int>(s.activation)], s.residual ? "/residual" : "",
                        s.code_sum ? "/code_sum" : "", kCodes[static_cast<int>(s.codes)],
                        s.hard_scales ? "/hard" : "", s.pitch ? fmt::format("/pitch{}", s.pitch) : "",
                        s.misalign ? fmt::format("/misalign{}", s.misalign) : "");
@@ -37,7 +44,9 @@ inline harness::OpCase gemm_w8a8_case(const GemmW8A8Shape& s, std::string why) {
   c.perf = s.perf;
   c.nan_declared = s.hard_scales;
   c.ops = 2 * s.m * s.n * s.k;
-  c.bytes = s.m * s.k + s.n * s.k + s.m * s.n * size_of(s.y);
+  const bool activates = s.activation != GemmActivation::none;
+  const int64_t y_columns = s.activation == GemmActivation::silu_mul ? s.n / 2 : s.n;
+  c.bytes = s.m * s.k + s.n * s.k + s.m * y_columns * size_of(s.y) * (s.residual ? 2 : 1);
   const auto add = [&](CaseArg arg) {
     c.args.push_back(std::move(arg));
     return static_cast<int>(c.args.size()) - 1;
@@ -52,18 +61,23 @@ inline harness::OpCase gemm_w8a8_case(const GemmW8A8Shape& s, std::string why) {
       s.codes == Int8Codes::all ? all_codes() : constant(s.codes == Int8Codes::lowest ? -128 : 127);
   const int x = add_matrix(input("x", DType::i8, {s.m, s.k}, x_fill));
   const int w = add_matrix(input("w", DType::i8, {s.n, s.k}, w_fill));
-  const int y = add_matrix(output("y", s.y, {s.m, s.n}, Judge::exact));
-  int x_scale = -1, w_scale = -1, bias = -1, code_sum = -1;
+  const int y = add_matrix(output("y", s.y, {s.m, y_columns}, activates ? Judge::floats : Judge::exact));
+  int x_scale = -1, w_scale = -1, bias = -1, code_sum = -1, residual = -1, y_scale = -1;
   if (scaled) {
     const auto hard = [](HostTensor& t, uint64_t) {
       const double values[] = {0.01, NAN, INFINITY, 0.0, 0x1p-140, 1e30};
       for (int64_t i = 0; i < t.numel(); ++i) t.set(i, values[i % 6]);
     };
-    x_scale = add(input("x_scale", DType::f32, {s.m}, s.hard_scales ? hard : uniform(0.001, 0.1)));
-    w_scale = add(input("w_scale", DType::f32, {s.n}, uniform(0.001, 0.1)));
+    // Activations get sums of about 3, whatever K: beyond +-10 they are lines.
+    const double low = activates ? 0.0001 : 0.001,
+                 high = activates ? 0.01 / std::sqrt(1.0 + s.k / 100.0) : 0.1;
+    x_scale = add(input("x_scale", DType::f32, {s.m}, s.hard_scales ? hard : uniform(low, high)));
+    w_scale = add(input("w_scale", DType::f32, {s.n}, uniform(activates ? 0.01 : 0.001, 0.1)));
     c.bytes += 4 * (s.m + s.n);
   }
-  if (s.bias) bias = add(input("bias", DType::f32, {s.n}, normal(10)));
+  if (s.bias) bias = add(input("bias", DType::f32, {s.n}, normal(activates ? 1 : 10)));
+  if (s.residual) residual = add_matrix(input("residual", s.y, {s.m, s.n}, normal(10)));
+  if (s.y == DType::i8) y_scale = add(input("y_scale", DType::f32, {1}, constant(0.37)));
   if (s.code_sum) {
     const uint64_t w_seed = seed_of(c.name + "/w");
     const auto sum_rows = [=, n = s.n, k = s.k](HostTensor& t, uint64_t) {
@@ -85,15 +99,35 @@ inline harness::OpCase gemm_w8a8_case(const GemmW8A8Shape& s, std::string why) {
                         .w_scale = at(w_scale),
                         .w_code_sum = at(code_sum),
                         .bias = at(bias),
-                        .y = at(y)};
+                        .activation = s.activation,
+                        .residual = at(residual),
+                        .y_scale = at(y_scale),
+                        .y = at(y),
+                        .constant_weights = s.constant_weights};
   };
   c.variant = [=](const Context& ctx, CaseTensors t) {
     return std::string(gemm_w8a8_variant(ctx, args_of(t)));
   };
   c.shape = {{"M", s.m}, {"N", s.n}, {"K", s.k}};
   c.call = [=](const Context& ctx, CaseTensors t) { gemm_w8a8(ctx, args_of(t)); };
-  c.reference = [=](CaseTensors t) { gemm_w8a8_ref(args_of(t)); };
+  c.reference = [=](CaseTensors t) { gemm_w8a8_ref<double>(args_of(t)); };
+  if (activates) c.plain = [=](CaseTensors t) { gemm_w8a8_ref<float>(args_of(t)); };
   return c;
+}
+
+// Every policy behind the sums, at one shape.
+template <class Add>
+void add_policies(int64_t m, int64_t n, int64_t k, int64_t pitch, Add&& add) {
+  for (const DType y : {DType::f32, DType::f16, DType::bf16}) {
+    for (const auto activation :
+         {GemmActivation::gelu_erf, GemmActivation::gelu_tanh, GemmActivation::silu_mul})
+      for (const bool bias : {false, true})
+        add({.m = m, .n = n, .k = k, .y = y, .bias = bias, .activation = activation, .pitch = pitch});
+    add({.m = m, .n = n, .k = k, .y = y, .residual = true, .pitch = pitch});
+    add({.m = m, .n = n, .k = k, .y = y, .bias = true, .residual = true, .pitch = pitch});
+  }
+  for (const bool bias : {false, true})
+    add({.m = m, .n = n, .k = k, .y = DType::i8, .bias = bias, .pitch = pitch});
 }
 
 inline std::vector<harness::OpCase> gemm_w8a8_cases() {
@@ -139,6 +173,13 @@ inline std::vector<harness::OpCase> gemm_w8a8_cases() {
   add({.m = 0, .n = 9, .k = 64}, "no rows");
   add({.m = 97, .n = 200, .k = 700, .bias = true, .code_sum = true}, "one row more than a block of rows");
   add({.m = 193, .n = 67, .k = 1100, .y = DType::i32}, "three blocks of rows, three of K");
+  for (const auto& [m, n, k] :
+       {std::tuple<int64_t, int64_t, int64_t>{1, 70, 5}, {3, 46, 100}, {20, 130, 77}, {97, 66, 40}})
+    add_policies(m, n, k, 0, [&](const GemmW8A8Shape& s) { add(s, "what may follow the scaled sum"); });
+  add_policies(5, 36, 50, 64, [&](const GemmW8A8Shape& s) { add(s, "the same, rows further apart"); });
+  for (const DType y : {DType::bf16, DType::i8})
+    add({.m = 12, .n = 20, .k = 70, .y = y, .bias = true, .residual = y != DType::i8, .hard_scales = true},
+        "NaN and Inf through a residual, and to INT8");
 
   // Llama-3.2-1B: qkv, attention output, gate and up, down, logits.
   for (const int64_t m : {1, 8, 32, 128, 512})

@@ -1,7 +1,9 @@
-// From s32 sums to y: scales, bias, one rounding, stores. The same three operations in every kernel, so the same bits.
+// From s32 sums to y: scales, bias, what the policy adds, one rounding, stores. The same operations in every kernel, so the
+// same bits.
 #pragma once
 #include <type_traits>
 
+#include "cuda/activation.cuh"
 #include "cuda/ptx/warpgroup.cuh"
 #include "cuda/vec.cuh"
 #include "ops/gemm_w8a8/gemm_w8a8.h"
@@ -9,49 +11,129 @@
 
 namespace octavo {
 
-// The scales and the output of one call; null scales with i32 output.
+// The scales, the policy and the output of one call; null scales with i32 output.
 struct Int8Output {
-  const float* x_scale;  // [m]
-  const float* w_scale;  // [n]
-  const float* bias;     // [n], or null
-  void* y;               // [m, n]
-  int64_t y_stride;      // elements
+  const float* x_scale;               // [m]
+  const float* w_scale;               // [n]
+  const float* bias;                  // [n], or null
+  const float* y_scale;               // [1], i8 only
+  const void* residual;               // [m, n] of y's type, or null
+  void* y;                            // [m, n], silu_mul: [m, n / 2]
+  int64_t y_stride, residual_stride;  // elements
   DType y_type;
-  int m, n;
-  bool aligned;  // every row of y starts on 16 bytes
+  GemmActivation activation;
+  int m, n;      // n: rows of w
+  bool aligned;  // every row of y, and of the residual, starts on 16 bytes
 };
 
+inline bool rows_on_16(const ConstTensor& t) {
+  return !t || (reinterpret_cast<uintptr_t>(t.data()) % 16 == 0 &&
+                (t.dim(0) <= 1 || t.stride(0) * size_of(t.dtype()) % 16 == 0));
+}
 inline Int8Output int8_output(const GemmW8A8Args& a) {
-  const int64_t row_bytes = a.y.stride(0) * size_of(a.y.dtype());
   return {.x_scale = static_cast<const float*>(a.x_scale.data()),
           .w_scale = static_cast<const float*>(a.w_scale.data()),
           .bias = static_cast<const float*>(a.bias.data()),
+          .y_scale = static_cast<const float*>(a.y_scale.data()),
+          .residual = a.residual.data(),
           .y = a.y.data(),
           .y_stride = a.y.stride(0),
+          .residual_stride = a.residual ? a.residual.stride(0) : 0,
           .y_type = a.y.dtype(),
+          .activation = a.activation,
           .m = static_cast<int>(a.x.dim(0)),
           .n = static_cast<int>(a.w.dim(0)),
-          .aligned =
-              reinterpret_cast<uintptr_t>(a.y.data()) % 16 == 0 && (a.x.dim(0) <= 1 || row_bytes % 16 == 0)};
+          .aligned = rows_on_16(a.y) && rows_on_16(a.residual)};
 }
+
+// What a kernel does between v and y. `any`: asks the call at run time.
+enum class Int8Policy : uint8_t { scales, gelu_erf, gelu_tanh, silu_mul, residual, any };
 
 template <class Y>
 __device__ __forceinline__ Y* y_at(const Int8Output& out, int row, int column) {
   return static_cast<Y*>(out.y) + row * out.y_stride + column;
 }
+template <class Y>
+__device__ __forceinline__ float residual_at(const Int8Output& out, int64_t row, int64_t column) {
+  return cuda::load_element(static_cast<const Y*>(out.residual) + row * out.residual_stride + column);
+}
 
 __device__ __forceinline__ float scaled(int32_t acc, float w_scale, float x_scale, float bias) {
   return __fmaf_rn(__fmul_rn(__int2float_rn(acc), w_scale), x_scale, bias);
 }
-template <class Y>
-__device__ __forceinline__ Y finished(int32_t acc, float w_scale, float x_scale, float bias) {
-  if constexpr (std::is_same_v<Y, int32_t>) {
-    return acc;
-  } else {
-    Y y;
-    cuda::store_element(&y, scaled(acc, w_scale, x_scale, bias));
-    return y;
+__device__ __forceinline__ int8_t code_of(float v, float inverse) {
+  const float r = rintf(__fmul_rn(v, inverse));
+  return r == r ? static_cast<int8_t>(fminf(fmaxf(r, -127.0f), 127.0f)) : int8_t{0};
+}
+__device__ __forceinline__ float inverse_of(const Int8Output& out) {
+  return out.y_type == DType::i8 ? __fdiv_rn(1.0f, *out.y_scale) : 0.0f;
+}
+
+// GELU of one value, if any.
+template <class Y, Int8Policy kPolicy>
+__device__ __forceinline__ float activated(const Int8Output& out, float v) {
+  if constexpr (kPolicy == Int8Policy::gelu_erf) return cuda::gelu_erf<Y>(v);
+  if constexpr (kPolicy == Int8Policy::gelu_tanh) return cuda::gelu_tanh<Y>(v);
+  if constexpr (kPolicy == Int8Policy::any) {
+    if (out.activation == GemmActivation::gelu_erf) return cuda::gelu_erf<Y>(v);
+    if (out.activation == GemmActivation::gelu_tanh) return cuda::gelu_tanh<Y>(v);
   }
+  return v;
+}
+
+// f(Y{}) with the type of y.
+template <class F>
+__device__ __forceinline__ void with_y_type(const Int8Output& out, F&& f) {
+  switch (out.y_type) {
+    case DType::f32: return f(float{});
+    case DType::f16: return f(F16{});
+    case DType::bf16: return f(BF16{});
+    case DType::i8: return f(int8_t{});
+    default: return f(int32_t{});
+  }
+}
+
+// One output by the call's policy. `up`: v of the next column, for silu_mul; column: of y.
+template <class Y>
+__device__ __forceinline__ void store_one(const Int8Output& out, int64_t row, int64_t column, float v,
+                                          float up, float y_inverse) {
+  Y* y = static_cast<Y*>(out.y) + row * out.y_stride + column;
+  if constexpr (std::is_same_v<Y, int8_t>) {
+    *y = code_of(v, y_inverse);
+  } else {
+    if (out.activation == GemmActivation::silu_mul)
+      v = cuda::silu_mul<Y>(v, up);
+    else
+      v = activated<Y, Int8Policy::any>(out, v);
+    if (out.residual) v = __fadd_rn(v, residual_at<Y>(out, row, column));
+    cuda::store_element(y, v);
+  }
+}
+
+// Row and column of two neighbouring columns of sums (column is even) to y, whatever its type and the policy.
+__device__ __forceinline__ void store_pair(const Int8Output& out, int64_t row, int64_t column, int acc0,
+                                           int acc1) {
+  if (row >= out.m || column >= out.n) return;
+  const bool second = column + 1 < out.n;
+  if (out.y_type == DType::i32) {
+    int32_t* y = static_cast<int32_t*>(out.y) + row * out.y_stride + column;
+    y[0] = acc0;
+    if (second) y[1] = acc1;
+    return;
+  }
+  const float x_scale = out.x_scale[row], y_inverse = inverse_of(out);
+  const auto v_of = [&](int64_t c, int acc) {
+    return scaled(acc, out.w_scale[c], x_scale, out.bias ? out.bias[c] : 0.0f);
+  };
+  const float v0 = v_of(column, acc0), v1 = second ? v_of(column + 1, acc1) : 0.0f;
+  with_y_type(out, [&]<class Y>(Y) {
+    if constexpr (!std::is_same_v<Y, int32_t>) {
+      if (out.activation == GemmActivation::silu_mul)
+        return store_one<Y>(out, row, column / 2, v0, v1, y_inverse);
+      store_one<Y>(out, row, column, v0, 0.0f, y_inverse);
+      if (second) store_one<Y>(out, row, column + 1, v1, 0.0f, y_inverse);
+    }
+  });
 }
 
 // (scale, bias) of kCount columns from global to shared memory by the kThreads of a warpgroup or two: loaded before the
@@ -82,91 +164,202 @@ class ColumnScales {
   float2 value_[kEach];
 };
 
-// 16 bytes of a row of y, from `column` on.
+// 16 bytes of a row of y, from `column` on; `columns`: of y.
 template <class Y>
-__device__ __forceinline__ void store_vector(const Int8Output& out, int row, int column, uint4 vector) {
+__device__ __forceinline__ void store_vector(const Int8Output& out, int row, int column, int columns,
+                                             uint4 vector) {
   constexpr int kElements = 16 / sizeof(Y);
   Y* y = y_at<Y>(out, row, column);
-  if (out.aligned && column + kElements <= out.n) {
+  if (out.aligned && column + kElements <= columns) {
     cuda::ptx::store(reinterpret_cast<uint4*>(y), vector);
   } else {
     alignas(16) Y v[kElements];
     *reinterpret_cast<uint4*>(v) = vector;
 #pragma unroll
     for (int i = 0; i < kElements; ++i)
-      if (column + i < out.n) y[i] = v[i];
+      if (column + i < columns) y[i] = v[i];
   }
 }
-
-// One output.
-__device__ __forceinline__ void store_one(const Int8Output& out, int64_t row, int64_t column, int acc,
-                                          float w_scale, float x_scale, float bias) {
-  const int64_t at = row * out.y_stride + column;
-  switch (out.y_type) {
-    case DType::f32: static_cast<float*>(out.y)[at] = finished<float>(acc, w_scale, x_scale, bias); break;
-    case DType::f16: static_cast<F16*>(out.y)[at] = finished<F16>(acc, w_scale, x_scale, bias); break;
-    case DType::bf16: static_cast<BF16*>(out.y)[at] = finished<BF16>(acc, w_scale, x_scale, bias); break;
-    default: static_cast<int32_t*>(out.y)[at] = acc;
-  }
+template <class Y>
+__device__ __forceinline__ uint4 load_residual_vector(const Int8Output& out, int row, int column) {
+  constexpr int kElements = 16 / sizeof(Y);
+  const Y* from = static_cast<const Y*>(out.residual) + row * out.residual_stride + column;
+  if (row < out.m && out.aligned && column + kElements <= out.n)
+    return cuda::ptx::load_cached(reinterpret_cast<const uint4*>(from));
+  alignas(16) Y v[kElements] = {};
+#pragma unroll
+  for (int i = 0; i < kElements; ++i)
+    if (row < out.m && column + i < out.n) v[i] = from[i];
+  return *reinterpret_cast<const uint4*>(v);
 }
 
 // A warp's 16 rows x 2 kCount columns of sums in the layout of wgmma (ptx/wgmma_s8.cuh) to y, from (row, column) on.
 // x_scale: of rows lane / 4 and lane / 4 + 8; columns: (scale, bias) of the columns, in shared memory.
 // They go through the warp's 2 KB of shared memory in chunks of 16 rows x 128 bytes, to be stored in whole rows. (Parts
-// of 16 bytes permuted, place_in_rows_of_128.)
-template <class Y, int kCount>
-__device__ __forceinline__ void store_sums(const Int8Output& out, int row, int column,
-                                           const int32_t (&acc)[kCount], const float (&x_scale)[2],
-                                           const float2* columns, uint4* staging) {
-  constexpr int kColumns = 128 / sizeof(Y), kEights = kColumns / 8;  // of a chunk
-  const int lane = static_cast<int>(threadIdx.x) % 32, pair = lane % 4 * 2;
-  char* bytes = reinterpret_cast<char*>(staging);
-  const auto scaled_pair = [&](int j,
-                               int half) {  // columns 8 j + pair and the next, of row lane / 4 + 8 half
-    const float4 c = *reinterpret_cast<const float4*>(columns + 8 * j + pair);
-    return make_float2(scaled(acc[4 * j + 2 * half], c.x, x_scale[half], c.y),
-                       scaled(acc[4 * j + 2 * half + 1], c.z, x_scale[half], c.w));
-  };
+// of 16 bytes permuted, place_in_rows_of_128.) A residual comes the same way, a chunk ahead.
+template <class Y, Int8Policy kPolicy, int kCount>
+class SumStore {
+ public:
+  __device__ __forceinline__ SumStore(const Int8Output& out, int row, int column, const float (&x_scale)[2],
+                                      const float2* columns, uint4* staging)
+      : out_(out),
+        row_(row),
+        column_(column / kPerOutput),
+        x_scale_{x_scale[0], x_scale[1]},
+        columns_(columns),
+        bytes_(reinterpret_cast<char*>(staging)),
+        lane_(static_cast<int>(threadIdx.x) % 32),
+        y_columns_(out.n / kPerOutput),
+        inverse_(std::is_same_v<Y, int8_t> ? inverse_of(out) : 0.0f) {}
+
+  __device__ __forceinline__ void store(const int32_t (&acc)[kCount]) {
+    if constexpr (kPolicy == Int8Policy::residual) load_residual(0);
 #pragma unroll
-  for (int chunk = 0; chunk < 2 * kCount / kColumns; ++chunk) {
-    if (column + kColumns * chunk >= out.n) break;
-    const int first = kEights * chunk;
-    __syncwarp();  // the chunk before has left the staging memory
-    if constexpr (sizeof(Y) == 2) {
+    for (int chunk = 0; chunk < kChunks; ++chunk) {
+      if (column_ + kColumns * chunk >= y_columns_) break;
+      __syncwarp();  // the chunk before has left the staging memory
+      if constexpr (kPolicy == Int8Policy::residual) {
+        stage_residual();
+        __syncwarp();
+        if (chunk + 1 < kChunks) load_residual(chunk + 1);
+      }
+      fill(acc, chunk);
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) {
+        const int r = kRowsAtOnce * i + lane_ / kParts, part = lane_ % kParts;
+        const uint4 vector = *reinterpret_cast<const uint4*>(bytes_ + place_in_rows_of_128(r, part));
+        if (row_ + r < out_.m)
+          store_vector<Y>(out_, row_ + r, column_ + kColumns * chunk + part * kPart, y_columns_, vector);
+      }
+    }
+  }
+
+ private:
+  static constexpr bool kSilu = kPolicy == Int8Policy::silu_mul;
+  static constexpr int kPerOutput = kSilu ? 2 : 1, kPart = 16 / static_cast<int>(sizeof(Y));
+  static constexpr int kMost = 128 / static_cast<int>(sizeof(Y)), kAll = 2 * kCount / kPerOutput;
+  static constexpr int kColumns = kMost < kAll ? kMost : kAll;  // of y, of a chunk
+  static constexpr int kParts = kColumns / kPart, kRowsAtOnce = 32 / kParts,
+                       kSteps = 16 / kRowsAtOnce;            // of its rows
+  static constexpr int kEights = kColumns * kPerOutput / 8;  // groups of 8 columns of sums of a chunk
+  static constexpr int kChunks = 2 * kCount / (kColumns * kPerOutput);
+  static_assert(kPolicy != Int8Policy::residual || kSteps == 4, "a residual fills whole chunks");
+
+  // v of columns 8 j + pair and the next, of row lane / 4 + 8 half.
+  __device__ __forceinline__ float2 scaled_pair(const int32_t (&acc)[kCount], int j, int half) const {
+    const float4 c = *reinterpret_cast<const float4*>(columns_ + 8 * j + lane_ % 4 * 2);
+    return make_float2(scaled(acc[4 * j + 2 * half], c.x, x_scale_[half], c.y),
+                       scaled(acc[4 * j + 2 * half + 1], c.z, x_scale_[half], c.w));
+  }
+  __device__ __forceinline__ float2 finished_pair(const int32_t (&acc)[kCount], int j, int half) const {
+    const float2 v = scaled_pair(acc, j, half);
+    return make_float2(activated<Y, kPolicy>(out_, v.x), activated<Y, kPolicy>(out_, v.y));
+  }
+  __device__ __forceinline__ float silu_of(const int32_t (&acc)[kCount], int j, int half) const {
+    const float2 v = scaled_pair(acc, j, half);
+    return cuda::silu_mul<Y>(v.x, v.y);
+  }
+  // Where `size` bytes of column `c` of the chunk lie, in row lane / 4 + 8 half.
+  __device__ __forceinline__ char* place(int c, int half) const {
+    const int byte = c * static_cast<int>(sizeof(Y));
+    return bytes_ + place_in_rows_of_128(lane_ / 4 + 8 * half, byte / 16) + byte % 16;
+  }
+
+  __device__ __forceinline__ void fill(const int32_t (&acc)[kCount], int chunk) const {
+    const int first = kEights * chunk, pair = lane_ % 4 * 2;
+    if constexpr (kSilu && sizeof(Y) == 2) {
+      // A thread has output 4 j + lane % 4 of each j; of two j, even lanes give the second away and get the first's next.
+      const bool odd = lane_ % 2;
+#pragma unroll
+      for (int j = 0; j < kEights; j += 2)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const float here = silu_of(acc, first + j, half), next = silu_of(acc, first + j + 1, half);
+          const float got = __shfl_xor_sync(~0u, odd ? here : next, 1);
+          const uint32_t word = odd ? cuda::pack_pair(got, next, Y{}) : cuda::pack_pair(here, got, Y{});
+          *reinterpret_cast<uint32_t*>(place(4 * j + (odd ? 3 : 0) + lane_ % 4, half)) = word;
+        }
+    } else if constexpr (kSilu) {
+#pragma unroll
+      for (int j = 0; j < kEights; ++j)
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          *reinterpret_cast<float*>(place(4 * j + lane_ % 4, half)) = silu_of(acc, first + j, half);
+    } else if constexpr (sizeof(Y) == 2) {
 #pragma unroll
       for (int j = 0; j < kEights; j += 2) {
         uint32_t words[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const float2 v = scaled_pair(first + j + i / 2, i % 2);
+          float2 v = finished_pair(acc, first + j + i / 2, i % 2);
+          if constexpr (kPolicy == Int8Policy::residual) {
+            float r[2];
+            cuda::unpack_pair(*reinterpret_cast<const uint32_t*>(place(8 * (j + i / 2) + pair, i % 2)), Y{},
+                              r);
+            v = make_float2(__fadd_rn(v.x, r[0]), __fadd_rn(v.y, r[1]));
+          }
           words[i] = cuda::pack_pair(v.x, v.y, Y{});
         }
-        cuda::ptx::store_matrices(bytes + place_in_rows_of_128(lane % 16, j + lane / 16), words);
+        if constexpr (kPolicy == Int8Policy::residual) __syncwarp();
+        cuda::ptx::store_matrices(bytes_ + place_in_rows_of_128(lane_ % 16, j + lane_ / 16), words);
       }
+    } else if constexpr (sizeof(Y) == 1) {
+#pragma unroll
+      for (int j = 0; j < kEights; ++j)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const float2 v = scaled_pair(acc, first + j, half);
+          *reinterpret_cast<char2*>(place(8 * j + pair, half)) =
+              make_char2(code_of(v.x, inverse_), code_of(v.y, inverse_));
+        }
     } else {
 #pragma unroll
       for (int j = 0; j < kEights; ++j)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
+          auto* at = reinterpret_cast<int2*>(place(8 * j + pair, half));
           int2 v = make_int2(acc[4 * (first + j) + 2 * half], acc[4 * (first + j) + 2 * half + 1]);
           if constexpr (std::is_same_v<Y, float>) {
-            const float2 f = scaled_pair(first + j, half);
+            float2 f = finished_pair(acc, first + j, half);
+            if constexpr (kPolicy == Int8Policy::residual) {
+              const float2 r = *reinterpret_cast<const float2*>(at);
+              f = make_float2(__fadd_rn(f.x, r.x), __fadd_rn(f.y, r.y));
+            }
             v = make_int2(__float_as_int(f.x), __float_as_int(f.y));
           }
-          char* at = bytes + place_in_rows_of_128(lane / 4 + 8 * half, 2 * j + pair / 4) + pair % 4 * 4;
-          *reinterpret_cast<int2*>(at) = v;
+          *at = v;
         }
     }
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int r = 4 * i + lane / 8, part = lane % 8;
-      const uint4 vector = *reinterpret_cast<const uint4*>(bytes + place_in_rows_of_128(r, part));
-      if (row + r < out.m)
-        store_vector<Y>(out, row + r, column + kColumns * chunk + part * (16 / static_cast<int>(sizeof(Y))),
-                        vector);
-    }
   }
+
+  __device__ __forceinline__ void load_residual(int chunk) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      residual_[i] = load_residual_vector<Y>(out_, row_ + 4 * i + lane_ / 8,
+                                             column_ + kColumns * chunk + lane_ % 8 * kPart);
+  }
+  __device__ __forceinline__ void stage_residual() const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      *reinterpret_cast<uint4*>(bytes_ + place_in_rows_of_128(4 * i + lane_ / 8, lane_ % 8)) = residual_[i];
+  }
+
+  const Int8Output& out_;
+  int row_, column_;  // of y
+  float x_scale_[2];
+  const float2* columns_;
+  char* bytes_;
+  int lane_, y_columns_;
+  float inverse_;
+  uint4 residual_[4];
+};
+
+template <class Y, Int8Policy kPolicy, int kCount>
+__device__ __forceinline__ void store_sums(const Int8Output& out, int row, int column,
+                                           const int32_t (&acc)[kCount], const float (&x_scale)[2],
+                                           const float2* columns, uint4* staging) {
+  SumStore<Y, kPolicy, kCount>(out, row, column, x_scale, columns, staging).store(acc);
 }
 
 }  // namespace octavo

@@ -67,6 +67,43 @@ __device__ __forceinline__ void multiply(const Operand& x, const Operand& w, int
   }
 }
 
+// From (row, column) on: any policy, element by element.
+__device__ __forceinline__ void store_pairs(const Int8Output& out, int row, int column,
+                                            const int32_t (&acc)[2][kWarpColumns / 2]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int i = 0; i < 2; ++i)
+#pragma unroll
+    for (int j = 0; j < kWarpColumns / 8; ++j)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        store_pair(out, row + 16 * i + 8 * half + lane / 4, column + 8 * j + lane % 4 * 2,
+                   acc[i][4 * j + 2 * half], acc[i][4 * j + 2 * half + 1]);
+}
+
+template <class Y>
+__device__ __forceinline__ void store_rows(Sm80Shared& shared, const Int8Output& out, int first_row,
+                                           int tile_column, int warp_column,
+                                           const int32_t (&acc)[2][kWarpColumns / 2]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const ColumnScales<kTile, kThreads> columns(out, tile_column, static_cast<int>(threadIdx.x));
+  columns.publish(shared.columns, 1);
+  uint4* staging = reinterpret_cast<uint4*>(shared.x) + warp * 128;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int row = first_row + 16 * i;
+    float x_scale[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int r = row + lane / 4 + 8 * half;
+      x_scale[half] = out.x_scale && r < out.m ? out.x_scale[r] : 0.0f;
+    }
+    store_sums<Y, Int8Policy::scales>(out, row, tile_column + warp_column, acc[i], x_scale,
+                                      shared.columns + warp_column, staging);
+  }
+}
+
+// Y: y's type for a plain epilogue, void for any.
 template <class Y>
 __global__ void __launch_bounds__(kThreads, 2) gemm_w8a8_mma(const __grid_constant__ Sm80Call call) {
   extern __shared__ __align__(128) uint8_t memory[];
@@ -74,7 +111,7 @@ __global__ void __launch_bounds__(kThreads, 2) gemm_w8a8_mma(const __grid_consta
   ptx::grid_dependency_release();
   ptx::grid_dependency_wait();
   const Int8Output& out = call.out;
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
   const TilePlace tile = place_of(call.grid, static_cast<int>(blockIdx.x));
   const int tile_row = tile.row * kTile, tile_column = tile.column * kTile;
   const int warp_row = warp / kWarpsAcross * kWarpRows, warp_column = warp % kWarpsAcross * kWarpColumns;
@@ -98,21 +135,10 @@ __global__ void __launch_bounds__(kThreads, 2) gemm_w8a8_mma(const __grid_consta
   }
   ptx::copy_async_wait<0>();
 
-  const ColumnScales<kTile, kThreads> columns(out, tile_column, static_cast<int>(threadIdx.x));
-  columns.publish(shared.columns, 1);
-  uint4* staging = reinterpret_cast<uint4*>(shared.x) + warp * 128;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int row = tile_row + warp_row + 16 * i;
-    float x_scale[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int r = row + lane / 4 + 8 * half;
-      x_scale[half] = out.x_scale && r < out.m ? out.x_scale[r] : 0.0f;
-    }
-    store_sums<Y>(out, row, tile_column + warp_column, acc[i], x_scale, shared.columns + warp_column,
-                  staging);
-  }
+  if constexpr (std::is_void_v<Y>)
+    store_pairs(out, tile_row + warp_row, tile_column + warp_column, acc);
+  else
+    store_rows<Y>(shared, out, tile_row + warp_row, tile_column, warp_column, acc);
 }
 
 template <class Y>
@@ -147,7 +173,9 @@ bool gemm_w8a8_fits_sm80(const GemmW8A8Args& a, const DeviceFacts& facts) {
 
 void gemm_w8a8_sm80(const Context& ctx, const GemmW8A8Args& a) {
   if (a.y.numel() == 0) return;
+  if (a.activation != GemmActivation::none || a.residual) return run<void>(ctx, a);
   switch (a.y.dtype()) {
+    case DType::i8: return run<void>(ctx, a);
     case DType::f32: return run<float>(ctx, a);
     case DType::f16: return run<F16>(ctx, a);
     case DType::bf16: return run<BF16>(ctx, a);

@@ -3,11 +3,16 @@
 // A stage is free when every consumer warp of every block that shares it has read it (empty), and full when the bytes of
 // both operands have arrived, from this block's producer and from its peer's (full).
 #pragma once
+#include <algorithm>
+
+#include "core/buffer.h"
+#include "cuda/launch.h"
 #include "cuda/ptx/cluster.cuh"
 #include "cuda/ptx/grid_dependency.cuh"
 #include "cuda/ptx/tensor_copy.cuh"
 #include "cuda/ptx/warpgroup.cuh"
 #include "cuda/ptx/wgmma_s8.cuh"
+#include "cuda/tensor_map.h"
 #include "ops/gemm_w8a8/gemm_w8a8_epilogue.cuh"
 #include "ops/gemm_w8a8/gemm_w8a8_tiles.h"
 
@@ -24,7 +29,8 @@ struct Int8Call {
   Int8Output out;
   TileGrid grid;  // of clusters
   int k_blocks;
-  int lead;  // Int8Plan::lead, at most the stages and the blocks
+  uint32_t stage_bytes;   // of the boxes that fill a stage
+  bool constant_weights;  // GemmW8A8Args
 };
 
 // kRows x kCols of a block; kSharers blocks of a cluster share the left operand (rows) or the right one (cols), each
@@ -39,8 +45,7 @@ struct Int8Config {
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
   static constexpr int kGroupRows = kInTurn ? kRows : kRows / 2;  // of a consumer
   static constexpr int kProducts = kGroupRows / 64;               // wgmma instructions down the rows
-  static constexpr int kStageBytes = (kRows + kCols) * kRowBytes;
-  static constexpr int kReaders = (kInTurn ? 4 : 8) * kSharers;  // warps that read a stage
+  static constexpr int kReaders = (kInTurn ? 4 : 8) * kSharers;   // warps that read a stage
   static_assert(kGroupRows % 64 == 0 && kProducts * kCols <= 256, "sums fit 128 registers");
   static_assert(kSharers == 1 || (kShareLeft ? kRows : kCols) / kSharers <= 256);
 };
@@ -85,19 +90,52 @@ __device__ __forceinline__ void load_operand(int8_t* stage, const CUtensorMap* m
   }
 }
 
+template <class C>
+__device__ __forceinline__ void load_left(Int8Stages<C>& stages, int stage, const Int8Call& call, int k_block,
+                                          int row, int rank) {
+  load_operand<C::kRows, C::kShareLeft ? C::kSharers : 1>(
+      stages.left[stage], &call.left, k_block * kDepthOfBlock, row, rank, &stages.full[stage]);
+}
+template <class C>
+__device__ __forceinline__ void load_right(Int8Stages<C>& stages, int stage, const Int8Call& call,
+                                           int k_block, int col, int rank) {
+  load_operand<C::kCols, C::kShareLeft ? 1 : C::kSharers>(
+      stages.right[stage], &call.right, k_block * kDepthOfBlock, col, rank, &stages.full[stage]);
+}
+
 // One thread: blocks [k.begin, k.end) of the tile at (row, col) into the ring.
 template <class C>
 __device__ __forceinline__ void produce(Int8Stages<C>& stages, Slot<C>& slot, const Int8Call& call, KRange k,
                                         int row, int col, int rank) {
   for (int b = k.begin; b < k.end; ++b, slot.next()) {
-    uint64_t* full = &stages.full[slot.stage];
     ptx::mbarrier_wait(&stages.empty[slot.stage], slot.phase ^ 1);
-    ptx::mbarrier_arrive_expect(full, C::kStageBytes);
-    load_operand<C::kRows, C::kShareLeft ? C::kSharers : 1>(stages.left[slot.stage], &call.left,
-                                                            b * kDepthOfBlock, row, rank, full);
-    load_operand<C::kCols, C::kShareLeft ? 1 : C::kSharers>(stages.right[slot.stage], &call.right,
-                                                            b * kDepthOfBlock, col, rank, full);
+    ptx::mbarrier_arrive_expect(&stages.full[slot.stage], call.stage_bytes);
+    load_left(stages, slot.stage, call, b, row, rank);
+    load_right(stages, slot.stage, call, b, col, rank);
   }
+}
+
+// The same for a block's first tile, when the ring is empty: constant weights are asked for before the kernel in front has
+// finished, and only then waited for it. kWeightsLeft: the weights are the left operand.
+template <class C, bool kWeightsLeft>
+__device__ __forceinline__ void produce_first(Int8Stages<C>& stages, Slot<C>& slot, const Int8Call& call,
+                                              KRange k, int row, int col, int rank) {
+  const int early = call.constant_weights ? min(C::kStages, k.end - k.begin) : 0;
+  for (int i = 0; i < early; ++i) {
+    ptx::mbarrier_arrive_expect(&stages.full[i], call.stage_bytes);
+    if constexpr (kWeightsLeft)
+      load_left(stages, i, call, k.begin + i, row, rank);
+    else
+      load_right(stages, i, call, k.begin + i, col, rank);
+  }
+  ptx::grid_dependency_wait();
+  for (int i = 0; i < early; ++i, slot.next()) {
+    if constexpr (kWeightsLeft)
+      load_right(stages, i, call, k.begin + i, col, rank);
+    else
+      load_left(stages, i, call, k.begin + i, row, rank);
+  }
+  produce(stages, slot, call, {k.begin + early, k.end}, row, col, rank);
 }
 
 // A consumer warp has read the stage: tell the producers of all blocks that fill it.
@@ -139,6 +177,33 @@ __device__ __forceinline__ void multiply(Int8Stages<C>& stages, Slot<C>& slot, i
 #pragma unroll
   for (int i = 0; i < C::kProducts; ++i) ptx::keep(acc[i]);
   release(stages, previous);
+}
+
+// ---- launch
+
+inline cuda::ByteMatrix matrix_of(const ConstTensor& t) {
+  const int64_t pitch = t.dim(0) > 1 ? t.stride(0) : round_up(t.dim(1), 16);
+  return {t.data(), t.dim(0), t.dim(1), pitch, 128};
+}
+inline int tiles_over(int64_t n, int tile) { return static_cast<int>((n + tile - 1) / tile); }
+
+// `left` and `right` are the operands as the kernel sees them, in tiles of the clusters' sizes.
+template <class C>
+Int8Call int8_call(const ConstTensor& left, const ConstTensor& right, const GemmW8A8Args& a,
+                   const Int8Plan& plan) {
+  constexpr int kDown = C::kShareLeft ? 1 : C::kSharers, kAcross = C::kShareLeft ? C::kSharers : 1;
+  // NOTE: no rows of zeros below an operand that is smaller than its tile: they cost the copy engine more than real ones (H200,
+  // 32x28672x4096: 37 us against 31.5 with 64 tokens). What lies in shared memory there makes sums that nobody stores.
+  const int left_box = static_cast<int>(std::min<int64_t>(C::kRows / kAcross, left.dim(0)));
+  const int right_box = static_cast<int>(std::min<int64_t>(C::kCols / kDown, right.dim(0)));
+  return {.left = cuda::tensor_map_of(matrix_of(left), left_box),
+          .right = cuda::tensor_map_of(matrix_of(right), right_box),
+          .out = int8_output(a),
+          .grid = {tiles_over(left.dim(0), C::kRows * kDown), tiles_over(right.dim(0), C::kCols * kAcross),
+                   plan.group},
+          .k_blocks = tiles_over(a.x.dim(1), kDepthOfBlock),
+          .stage_bytes = static_cast<uint32_t>((left_box * kAcross + right_box * kDown) * kRowBytes),
+          .constant_weights = a.constant_weights};
 }
 
 }  // namespace octavo

@@ -22,35 +22,36 @@ int64_t clocks_of(Int8Tile tile, int64_t m, int64_t n, int64_t k_blocks, int cor
                                              : clocks + kEpilogueClocks;
 }
 
+// Enough blocks for every multiprocessor, one each: the second place of it is the next kernel's, which loads its weights there.
 Int8Plan plan_for_few(int64_t m, int64_t n, int64_t k_blocks, int cores) {
-  constexpr int kWide = 256;
-  if (ceil_div(n, kWide) >= cores * 3 / 4)  // every multiprocessor has a tile of 256 features
-    return {.tile = m <= 16   ? Int8Tile::few16_wide
-                    : m <= 64 ? Int8Tile::few64_wide
-                              : Int8Tile::m128_n256_alone,
-            .group = 1,
-            .lead = 0};
-  const Int8Tile tile = m <= 16   ? Int8Tile::few16
-                        : m <= 32 ? Int8Tile::few32
-                        : m <= 64 ? Int8Tile::few64
-                                  : Int8Tile::few128;
-  // Enough blocks for every multiprocessor. NOTE: with one block a multiprocessor (few128), clusters of four do not fill the
-  // GPU: 32 of them took 19 us, 32 clusters of two 13 (H200, 128x4096x4096).
-  const int most = tile == Int8Tile::few128 ? 2 : kMostSplit;
+  const Int8Tile tile = m <= 16 ? Int8Tile::few16 : Int8Tile::few64;
   const int64_t tiles = ceil_div(n, shape_of(tile).n) * ceil_div(m, shape_of(tile).m);
   int split = 1;
-  while (split < most && tiles * split * 5 / 4 < cores && 2 * split <= k_blocks) split *= 2;
-  return {.tile = tile, .split = split, .group = 1, .lead = 0};
+  while (split < kMostSplit && tiles * split * 5 / 4 < cores && 2 * split <= k_blocks) split *= 2;
+  return {.tile = tile, .split = split, .group = 1};
+}
+
+// Up to 256 tokens: the largest tile of 64 tokens that still gives every multiprocessor one. (For 64 tokens or fewer, 64 x 64
+// is as fast as any: measured at N = 4096, which it fills by half, and at 28672.) Sharing the weights pays where k is long.
+Int8Tile tile_for_some(int64_t m, int64_t n, int64_t k_blocks, int cores) {
+  constexpr int64_t kLong = 64;
+  if (m <= 64) return Int8Tile::m64_n64;
+  const auto blocks = [&](Int8Tile tile) { return ceil_div(m, 64) * ceil_div(n, shape_of(tile).n); };
+  if (blocks(Int8Tile::m64_n64) <= cores)
+    return m <= 128 && k_blocks >= kLong ? Int8Tile::m64_n64_shared : Int8Tile::m64_n64;
+  if (blocks(Int8Tile::m64_n128) <= cores) return Int8Tile::m64_n128;
+  return m <= 128 ? Int8Tile::m128_n256_alone : Int8Tile::m128_n128_in_turn;
 }
 
 }  // namespace
 
-Int8Plan plan_int8(int64_t m, int64_t n, int64_t k_blocks, int cores) {
-  if (m <= 128 || (m <= 256 && n * m <= int64_t{cores} * 128 * 128))
-    return plan_for_few(m, n, k_blocks, cores);
+Int8Plan plan_int8(int64_t m, int64_t n, int64_t k_blocks, int cores, bool plain) {
+  const bool wide = ceil_div(n, shape_of(Int8Tile::few16).n) > cores;
+  if ((m <= 16 && wide) || (m <= 128 && !plain)) return plan_for_few(m, n, k_blocks, cores);
+  if (m <= 256 && plain) return {.tile = tile_for_some(m, n, k_blocks, cores)};
   Int8Plan best;
   int64_t least = INT64_MAX;
-  for (const Int8Tile tile : {Int8Tile::m128_n256, Int8Tile::m256_n128, Int8Tile::m128_n128_in_turn}) {
+  for (const Int8Tile tile : {Int8Tile::m128_n256, Int8Tile::m128_n128_in_turn}) {
     const int64_t clocks = clocks_of(tile, m, n, k_blocks, cores);
     if (clocks < least) least = clocks, best.tile = tile;
   }

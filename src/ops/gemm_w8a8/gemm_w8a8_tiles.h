@@ -11,18 +11,18 @@ inline constexpr int kDepthOfBlock = 128;  // k of one stage: a row of the 128-b
 
 // The kernels: tile of tokens x features, blocks of a cluster, and what they share.
 enum class Int8Tile : uint8_t {
-  m128_n256,          // two blocks share the weights; both warpgroups work on one tile, one two steps ahead
-  m256_n128,          // two blocks share the activations
+  m128_n256,          // two blocks share the weights; both warpgroups work on one tile
   m128_n128_in_turn,  // two blocks share the weights; a warpgroup stores while the other multiplies
-  m128_n256_alone,    // blocks alone, for at most 128 tokens
-  few16,              // weights as the left operand: 128 features x 16 tokens, k split over the cluster
-  few32,
+  // y of 16 bits with scales and a bias alone, up to 256 tokens:
+  m128_n256_alone,  // no sharing
+  m64_n128,         // the same, and the rest: one warpgroup a tile
+  m64_n64,
+  m64_n64_shared,  // two blocks share the weights
+  // Everything else for up to 128 tokens: weights as the left operand, 128 features, k split over the cluster.
+  few16,
   few64,
-  few128,
-  few16_wide,  // 256 features, k not split: for a wide w
-  few64_wide,
 };
-inline constexpr int kInt8Tiles = 10;
+inline constexpr int kInt8Tiles = 8;
 inline constexpr int kMostSplit = 4;  // of k over a cluster
 
 struct Int8TileShape {
@@ -33,31 +33,30 @@ struct Int8TileShape {
 };
 constexpr Int8TileShape shape_of(Int8Tile tile) {
   constexpr Int8TileShape shapes[kInt8Tiles] = {
-      {128, 256, 2, true, "128x256x128"}, {256, 128, 2, false, "256x128x128"},
-      {128, 128, 2, true, "128x128x128"}, {128, 256, 1, true, "128x256x128/alone"},
-      {16, 128, 1, true, "16x128x128"},   {32, 128, 1, true, "32x128x128"},
-      {64, 128, 1, true, "64x128x128"},   {128, 128, 1, true, "128x128x128/k"},
-      {16, 256, 1, true, "16x256x128"},   {64, 256, 1, true, "64x256x128"}};
+      {128, 256, 2, true, "128x256x128"},       {128, 128, 2, true, "128x128x128"},
+      {128, 256, 1, true, "128x256x128/alone"}, {64, 128, 1, true, "64x128x128"},
+      {64, 64, 1, true, "64x64x128"},           {64, 64, 2, true, "64x64x128/shared"},
+      {16, 128, 1, true, "16x128x128/few"},     {64, 128, 1, true, "64x128x128/few"}};
   return shapes[static_cast<int>(tile)];
 }
+constexpr bool is_some(Int8Tile tile) {
+  return tile >= Int8Tile::m128_n256_alone && tile <= Int8Tile::m64_n64_shared;
+}
 constexpr bool is_few(Int8Tile tile) { return tile >= Int8Tile::few16; }
-constexpr bool may_split(Int8Tile tile) { return tile >= Int8Tile::few16 && tile <= Int8Tile::few128; }
 
 struct Int8Plan {
   Int8Tile tile = Int8Tile::m128_n256;
-  int split = 1;  // of k over the blocks of a cluster: 1, 2 or 4; few16 to few128 only
+  int split = 1;  // of k over the blocks of a cluster: 1, 2 or 4; few only
   int group = 8;  // clusters along M that walk together along N
-  int lead =
-      2;  // blocks of k by which one warpgroup runs ahead of the other, so that they do not store at the same time
 };
 
 constexpr bool can_run(const Int8Plan& p) {
-  return p.group > 0 && p.lead >= 0 &&
-         (p.split == 1 || (may_split(p.tile) && (p.split == 2 || p.split == kMostSplit)));
+  return p.group > 0 && (p.split == 1 || (is_few(p.tile) && (p.split == 2 || p.split == kMostSplit)));
 }
 
-// The plan for M tokens, N features and `k_blocks` blocks of k on `cores` multiprocessors.
-Int8Plan plan_int8(int64_t m, int64_t n, int64_t k_blocks, int cores);
+// The plan for M tokens, N features and `k_blocks` blocks of k on `cores` multiprocessors. plain: y has 16 bits, and no more
+// than scales and a bias stand behind the sums.
+Int8Plan plan_int8(int64_t m, int64_t n, int64_t k_blocks, int cores, bool plain);
 
 // The part of k that block `rank` of `split` takes: blocks [begin, end).
 struct KRange {

@@ -53,32 +53,46 @@ TEST(Int8Tiles, RanksCoverK) {
 }
 
 TEST(Int8Plan, FewTokensSplitKToFillTheGpu) {
-  for (const int64_t m : {1, 16, 17, 32, 33, 64, 65, 128}) {
-    const Int8Plan plan = plan_int8(m, 4096, 32, 132);
+  for (const int64_t m : {1, 15, 16, 17, 63, 64, 65, 128}) {
+    const Int8Plan plan = plan_int8(m, 4096, 32, 132, false);
     EXPECT_TRUE(is_few(plan.tile)) << m;
-    EXPECT_GE(shape_of(plan.tile).m, m);
-    EXPECT_EQ(plan.split, m <= 64 ? 4 : 2) << m << " tokens: 32 tiles of 128 features, 132 multiprocessors";
-    EXPECT_EQ(plan_int8(m, 28672, 32, 132).split, 1) << m << " tokens, wide w";
+    EXPECT_EQ(plan.split, m <= 64 ? 4 : 2) << m << " tokens: 128 blocks on 132 multiprocessors";
+    EXPECT_EQ(plan_int8(m, 28672, 32, 132, false).split, 1) << m << " tokens, wide w";
+    EXPECT_TRUE(is_some(plan_int8(m, 4096, 32, 132, true).tile)) << m;
   }
-  EXPECT_EQ(plan_int8(1, 1, 1, 132).split, 1) << "one block of k cannot be split";
-  EXPECT_LE(plan_int8(1, 128, 3, 132).split, 3);
+  EXPECT_EQ(plan_int8(16, 28672, 32, 132, true).tile, Int8Tile::few16) << "wide w";
+  EXPECT_EQ(plan_int8(1, 1, 1, 132, false).split, 1) << "one block of k cannot be split";
+  EXPECT_LE(plan_int8(1, 128, 3, 132, false).split, 3);
+}
+
+TEST(Int8Plan, SomeTokensGetOneTileAMultiprocessor) {
+  const auto tile = [](int64_t m, int64_t n, int64_t blocks) {
+    return plan_int8(m, n, blocks, 132, true).tile;
+  };
+  EXPECT_EQ(tile(64, 4096, 32), Int8Tile::m64_n64);
+  EXPECT_EQ(tile(128, 4096, 32), Int8Tile::m64_n64);
+  EXPECT_EQ(tile(128, 4096, 112), Int8Tile::m64_n64_shared) << "k is long";
+  EXPECT_EQ(tile(128, 8192, 32), Int8Tile::m64_n128);
+  EXPECT_EQ(tile(256, 4096, 32), Int8Tile::m64_n128);
+  EXPECT_EQ(tile(128, 28672, 32), Int8Tile::m128_n256_alone);
+  EXPECT_EQ(tile(256, 28672, 32), Int8Tile::m128_n128_in_turn);
 }
 
 TEST(Int8Plan, ManyTokensTakeLargeTiles) {
   for (const int64_t m : {1024, 2048, 4096, 8192})
     for (const auto& [n, blocks] :
          {std::pair<int64_t, int64_t>{4096, 32}, {28672, 32}, {4096, 112}, {8192, 64}}) {
-      const Int8Plan plan = plan_int8(m, n, blocks, 132);
-      EXPECT_FALSE(is_few(plan.tile));
+      const Int8Plan plan = plan_int8(m, n, blocks, 132, true);
+      EXPECT_TRUE(plan.tile == Int8Tile::m128_n256 || plan.tile == Int8Tile::m128_n128_in_turn);
       EXPECT_EQ(plan.split, 1);
     }
 }
 
-TEST(Int8Plan, OnlySomeTilesSplitK) {
+TEST(Int8Plan, OnlyTilesForFewTokensSplitK) {
   EXPECT_TRUE(can_run({.tile = Int8Tile::few64, .split = 4}));
   EXPECT_FALSE(can_run({.tile = Int8Tile::few64, .split = 3}));
   EXPECT_FALSE(can_run({.tile = Int8Tile::few64, .split = 8}));
-  EXPECT_FALSE(can_run({.tile = Int8Tile::few64_wide, .split = 2}));
+  EXPECT_FALSE(can_run({.tile = Int8Tile::m64_n64, .split = 2}));
   EXPECT_FALSE(can_run({.tile = Int8Tile::m128_n256, .split = 2}));
   EXPECT_FALSE(can_run({.tile = Int8Tile::m128_n256, .group = 0}));
 }
@@ -89,7 +103,7 @@ TEST(Int8Plan, AlwaysRuns) {
     for (int64_t n = 1; n < 60000; n = n * 3 + 1)
       for (const int64_t blocks : {1, 2, 5, 32, 1024})
         for (const int cores : {8, 78, 114, 132}) {
-          const Int8Plan plan = plan_int8(m, n, blocks, cores);
+          const Int8Plan plan = plan_int8(m, n, blocks, cores, m % 2 == 0);
           const int cluster = plan.split * shape_of(plan.tile).cluster;
           ASSERT_LE(cluster, cores);
           ASSERT_LE(plan.split, blocks);

@@ -1,6 +1,7 @@
 // SwiGLU's product on CUDA:  out = gate * sigmoid(gate) * up in fp32; codes of out.
 // Bound by memory: 6 bytes an element in 16 bits, against about 25 instructions. Without codes a thread has one octet
 // (elementwise.cuh); with codes a row waits in registers for its amax (rows.cuh).
+#include "cuda/activation.cuh"
 #include "cuda/device.h"
 #include "cuda/elementwise.cuh"
 #include "cuda/row_pipeline.cuh"
@@ -23,20 +24,11 @@ struct SiluMulRows {
   int width;
 };
 
-// NOTE: exp(-gate) may be Inf: gate / Inf is 0, and -Inf / Inf is NaN, as -Inf * sigmoid(-Inf) is.
-__device__ __forceinline__ float silu_mul_of(float gate, float up) {
-  return gate / (1.0f + expf(-gate)) * up;
-}
-__device__ __forceinline__ float silu_mul_of_half(float gate, float up) {
-  return gate * ptx::reciprocal_fast(1.0f + ptx::exp2_fast(gate * -1.44269504f)) * up;
-}
-
-// gate becomes the product. 16-bit data gets the special-function unit: its error is 2^-9 of their rounding.
+// gate becomes the product.
 template <class T>
 __device__ __forceinline__ void multiply(float (&gate)[kOctet], const float (&up)[kOctet]) {
 #pragma unroll
-  for (int e = 0; e < kOctet; ++e)
-    gate[e] = sizeof(T) == 4 ? silu_mul_of(gate[e], up[e]) : silu_mul_of_half(gate[e], up[e]);
+  for (int e = 0; e < kOctet; ++e) gate[e] = cuda::silu_mul<T>(gate[e], up[e]);
 }
 
 // Gate and up of one octet of outputs.
@@ -150,8 +142,8 @@ __global__ void __launch_bounds__(kMaxRowThreads)
   ptx::grid_dependency_wait();
   const int end = at.exists ? p.width : 0;
   const auto product = [&](int i) {
-    return silu_mul_of(load_element(p.gate + at.row * p.gate_stride + i * p.gate_step),
-                       load_element(p.up + at.row * p.up_stride + i * p.up_step));
+    return cuda::silu_mul<float>(load_element(p.gate + at.row * p.gate_stride + i * p.gate_step),
+                                 load_element(p.up + at.row * p.up_stride + i * p.up_step));
   };
   RowCoding coding{};
   if (p.codes) {

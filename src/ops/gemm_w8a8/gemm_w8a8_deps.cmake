@@ -1,0 +1,1 @@
+target_link_libraries(octavo_op_gemm_w8a8 PUBLIC octavo_op_bias_gelu octavo_op_silu_mul)
