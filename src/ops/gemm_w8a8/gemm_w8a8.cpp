@@ -159,18 +159,22 @@ void finish_block(const Context& serial, const GemmW8A8Args& a, float* v, int64_
     }
 }
 
+// Blocks of kBlockRows x kInt8TaskCols; a task may have more columns than that.
 template <Columns kColumns>
 void run_composed(const Context& ctx, const GemmW8A8Args& a) {
   Context serial = ctx;
   serial.pool = nullptr;
-  for_columns(ctx, a, [&](int64_t begin, int64_t end) {
+  for_columns(ctx, a, [&](int64_t task_begin, int64_t task_end) {
     float v[kBlockRows * kInt8TaskCols];
-    for (int64_t m = 0; m < a.x.dim(0); m += kBlockRows) {
-      const int64_t rows = std::min(kBlockRows, a.x.dim(0) - m);
-      Int8Gemm g = product_of(a, m, rows);
-      g.y = v - begin, g.y_stride = kInt8TaskCols;
-      kColumns(g, begin, end);
-      finish_block(serial, a, v, m, rows, begin, end);
+    for (int64_t begin = task_begin; begin < task_end; begin += kInt8TaskCols) {
+      const int64_t end = std::min(begin + kInt8TaskCols, task_end);
+      for (int64_t m = 0; m < a.x.dim(0); m += kBlockRows) {
+        const int64_t rows = std::min(kBlockRows, a.x.dim(0) - m);
+        Int8Gemm g = product_of(a, m, rows);
+        g.y = v - begin, g.y_stride = kInt8TaskCols;
+        kColumns(g, begin, end);
+        finish_block(serial, a, v, m, rows, begin, end);
+      }
     }
   });
 }

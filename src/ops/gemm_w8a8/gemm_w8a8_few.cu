@@ -126,7 +126,7 @@ struct SixteenTokens {
       }
   }
 
-  __device__ __forceinline__ void store(uint4* staging) const {
+  [[maybe_unused]] __device__ __forceinline__ void store(uint4* staging) const {
     with_y_type(out, [&]<class Y>(Y) {
       if constexpr (sizeof(Y) == 2)
         if (out.activation != GemmActivation::silu_mul) return store_rows<Y>(staging);

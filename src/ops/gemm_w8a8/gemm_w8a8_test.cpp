@@ -58,6 +58,18 @@ TEST_P(GemmW8A8, ThreadsDoNotChangeBits) {
         GetParam(), gemm_w8a8_case({.m = m, .n = 611, .k = 300, .bias = true}, ""));
 }
 
+// A call without a pool is one task of all columns.
+TEST_P(GemmW8A8, PoliciesOnAnyNumberOfThreads) {
+  for (const int64_t m : {1, 50, 200})
+    for (const DType y : {DType::bf16, DType::i8}) {
+      const GemmW8A8Shape s{.m = m, .n = 611, .k = 70, .y = y, .bias = true, .residual = y != DType::i8};
+      harness::expect_same_bits_on_all_thread_counts(GetParam(), gemm_w8a8_case(s, ""));
+      Context alone = ctx;
+      alone.pool = nullptr;
+      harness::expect_cases(alone, {gemm_w8a8_case(s, "one task of all columns")});
+    }
+}
+
 // By hand: (1, -2, 3) . (4, 5, -6) = -24; -24 * 0.5 * 2 + 1 = -23.
 TEST_P(GemmW8A8, KnownValues) {
   const int8_t x[] = {1, -2, 3}, w[] = {4, 5, -6};
