@@ -61,5 +61,6 @@ NB_MODULE(_octavo, m) {
   bind_attention_ops(m);
   bind_adamw(m);
   bind_engine(m);
+  bind_torch_api(m);
   bind_torch_watch(m);
 }

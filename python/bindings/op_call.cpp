@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "torch_api.h"
 #if defined(OCTAVO_CUDA)
 #include "cuda/device.h"
 #endif
@@ -73,6 +74,7 @@ void OpCall::start(const TensorArgument* const* tensors, size_t count) {
                                 describe(t.device()), first->name(), describe(first->device())));
     }
   }
+  first_ = first;
   if (first && first->on_cuda())
     use_cuda(*first);
   else
@@ -128,10 +130,10 @@ void OpCall::provide_workspace(int64_t bytes) {
     buffer_ = Buffer(bytes);
     data = buffer_.data();
   } else {
-    const nb::module_ torch = nb::module_::import_("torch");
-    device_buffer_ = torch.attr("empty")(bytes, nb::arg("dtype") = torch.attr("uint8"),
-                                         nb::arg("device") = describe({dlpack::kCuda, device_}));
-    data = reinterpret_cast<void*>(nb::cast<uintptr_t>(device_buffer_.attr("data_ptr")()));
+    // NOTE: torch's allocator, so that the memory belongs to the stream; any CUDA argument came from torch.
+    const int64_t shape[] = {bytes};
+    device_buffer_ = new_dense(*first_, shape, DType::u8);
+    data = TensorArgument(op_, "workspace", device_buffer_).data();
   }
   context_.workspace = octavo::Tensor(data, DType::u8, {bytes}, context_.backend);
 }

@@ -47,6 +47,7 @@ class OpCall {
   void use_cuda(const TensorArgument& first);
 
   const char* op_;
+  const TensorArgument* first_ = nullptr;
   Context context_;
   std::unique_lock<std::mutex> pool_lock_;  // the pool has one caller at a time
   Buffer buffer_;

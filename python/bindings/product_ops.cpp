@@ -15,6 +15,7 @@ void call_gemm_f(nb::handle x_, nb::handle w_, nb::handle bias_, nb::handle y_) 
   const TensorArgument x(op, "x", x_), w(op, "w", w_), bias(op, "bias", bias_), y(op, "y", y_, kWrite);
   OpCall call(op, {&x, &w, &bias, &y});
   const GemmFArgs args{.x = x.rows(), .w = w.tensor(), .bias = bias.tensor(), .y = y.rows()};
+  call.provide_workspace(gemm_f_workspace_bytes(call.context(), args));
   call.run([&](const Context& ctx) { gemm_f(ctx, args); });
 }
 

@@ -10,6 +10,7 @@
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/rope/rope.h"
 #include "ops/silu_mul/silu_mul.h"
+#include "torch_api.h"
 
 namespace octavo::python {
 namespace {
@@ -32,6 +33,14 @@ void call_rms_norm(nb::handle x_, nb::handle weight_, nb::handle residual_, nb::
                          .y_codes = codes.rows(),
                          .y_scale = scale.flat()};
   call.run([&](const Context& ctx) { rms_norm(ctx, args); });
+}
+
+// y, or with residual (y, u), made here: the calls whose overhead is measured.
+nb::object make_rms_norm(nb::handle x, nb::handle weight, float eps, nb::handle residual) {
+  const TensorArgument like("rms_norm", "x", x);
+  const nb::object y = new_like(like), u = residual.is_none() ? nb::none() : new_like(like);
+  call_rms_norm(x, weight, residual, u, y, nb::none(), nb::none(), eps);
+  return residual.is_none() ? y : nb::object(nb::make_tuple(y, u));
 }
 
 // Microseconds that one call of the op takes on the host, launch included, without Python: bench/python_overhead.py
@@ -65,6 +74,13 @@ void call_layer_norm(nb::handle x_, nb::handle weight_, nb::handle bias_, nb::ha
                            .y_codes = codes.rows(),
                            .y_scale = scale.flat()};
   call.run([&](const Context& ctx) { layer_norm(ctx, args); });
+}
+
+nb::object make_layer_norm(nb::handle x, nb::handle weight, nb::handle bias, float eps, nb::handle residual) {
+  const TensorArgument like("layer_norm", "x", x);
+  const nb::object y = new_like(like), u = residual.is_none() ? nb::none() : new_like(like);
+  call_layer_norm(x, weight, bias, residual, u, y, nb::none(), nb::none(), eps);
+  return residual.is_none() ? y : nb::object(nb::make_tuple(y, u));
 }
 
 void call_silu_mul(nb::handle gate_, nb::handle up_, nb::handle out_, nb::handle codes_, nb::handle scale_) {
@@ -138,6 +154,11 @@ void bind_row_ops(nb::module_& m) {
   const auto tensor = [](const char* name) { return nb::arg(name).noconvert().none(); };
   m.def("rms_norm", &call_rms_norm, tensor("x"), tensor("weight"), tensor("residual"), tensor("u"),
         tensor("y"), tensor("y_codes"), tensor("y_scale"), nb::arg("eps"));
+  const auto optional = [&](const char* name) { return tensor(name) = nb::none(); };
+  m.def("make_rms_norm", &make_rms_norm, tensor("x"), tensor("weight"), nb::arg("eps") = 1e-5f,
+        optional("residual"));
+  m.def("make_layer_norm", &make_layer_norm, tensor("x"), tensor("weight"), optional("bias"),
+        nb::arg("eps") = 1e-5f, optional("residual"));
   m.def("time_rms_norm", &time_rms_norm, tensor("x"), tensor("weight"), tensor("y"), nb::arg("calls"));
   m.def("layer_norm", &call_layer_norm, tensor("x"), tensor("weight"), tensor("bias"), tensor("residual"),
         tensor("u"), tensor("y"), tensor("y_codes"), tensor("y_scale"), nb::arg("eps"));

@@ -95,7 +95,7 @@ std::string describe(const dlpack::Device& device) {
 }
 
 TensorArgument::TensorArgument(const char* op, const char* name, nb::handle object, Access access)
-    : op_(op), name_(name) {
+    : op_(op), name_(name), object_(object) {
   if (object.is_none()) return;
   given_ = true;
   table_ = table_of(Py_TYPE(object.ptr()));
@@ -116,7 +116,8 @@ TensorArgument::TensorArgument(const char* op, const char* name, nb::handle obje
         op, name,
         "has an element type that octavo does not know; it knows f64, f32, f16, bf16, i64, i32, i8, u8");
   dtype_ = *dtype;
-  if (view_.device.type == dlpack::kCudaHost) view_.device = {dlpack::kCpu, 0};  // pinned memory
+  pinned_ = view_.device.type == dlpack::kCudaHost;
+  if (pinned_) view_.device = {dlpack::kCpu, 0};
   if (view_.device.type != dlpack::kCpu && view_.device.type != dlpack::kCuda)
     fail_argument(op, name,
                   fmt::format("lies on a device of DLPack type {}; octavo serves CPUs and NVIDIA GPUs",
@@ -132,6 +133,7 @@ TensorArgument::TensorArgument(const char* op, const char* name, nb::handle obje
   int64_t dense = 1;
   for (int d = view_.rank - 1; d >= 0; --d) {
     strides_[d] = view_.strides ? view_.strides[d] : dense;
+    contiguous_ &= view_.shape[d] == 1 || strides_[d] == dense;
     dense *= view_.shape[d];
   }
   if (const auto address = reinterpret_cast<uintptr_t>(data()); address % size_of(dtype_) != 0)

@@ -4,6 +4,7 @@
 #include <nanobind/ndarray.h>
 
 #include <optional>
+#include <span>
 #include <string>
 
 #include "core/tensor.h"
@@ -18,6 +19,7 @@ namespace nb = nanobind;
 class TensorArgument {
  public:
   enum class Access { read, write };
+  static constexpr int kMaxRank = 8;
 
   // `object` None: an absent argument. Throws Error(usage) naming the argument for anything but a tensor, an element type
   // that octavo has not, a read-only array to write to, or memory that is neither a CPU's nor an NVIDIA GPU's.
@@ -25,10 +27,15 @@ class TensorArgument {
   TensorArgument(const TensorArgument&) = delete;
 
   bool given() const { return given_; }
+  nb::handle object() const { return object_; }
   const char* name() const { return name_; }
   int rank() const { return view_.rank; }
   int64_t dim(int d) const { return view_.shape[d]; }
   int64_t stride(int d) const { return strides_[d]; }
+  std::span<const int64_t> shape() const { return {view_.shape, static_cast<size_t>(rank())}; }
+  std::span<const int64_t> strides() const { return {strides_, static_cast<size_t>(rank())}; }
+  bool contiguous() const { return contiguous_; }
+  bool pinned() const { return pinned_; }
   const dlpack::Device& device() const { return view_.device; }
   bool on_cuda() const { return view_.device.type == dlpack::kCuda; }
   const dlpack::ExchangeTable* table() const { return table_; }  // null without one
@@ -49,14 +56,14 @@ class TensorArgument {
  private:
   octavo::Tensor merged(int kept) const;  // the leading dimensions but the last `kept` ones as one
 
-  static constexpr int kMaxRank = 8;
   const char *op_, *name_;
-  bool given_ = false;
+  nb::handle object_;
+  bool given_ = false, contiguous_ = true, pinned_ = false;
   const dlpack::ExchangeTable* table_ = nullptr;
   std::optional<nb::ndarray<>> array_;            // keeps a __dlpack__ export alive
   std::optional<nb::ndarray<nb::ro>> read_only_;  // the same of a read-only array
   dlpack::Tensor view_{};
-  int64_t strides_[kMaxRank] = {};
+  int64_t strides_[kMaxRank];
   DType dtype_ = DType::f32;
 };
 

@@ -1,69 +1,61 @@
-// Whether torch must see a call of an op. Asked before every call, so it is one C function.
+// Whether torch must see a call of an op. Asked before every call, so it costs no Python frame.
 #include "bindings.h"
+#include "torch_api.h"
 
 namespace octavo::python {
-
-namespace nb = nanobind;
-
 namespace {
 
-// What octavo.ops.use_torch hands over; alive until the interpreter ends.
-struct Torch {
-  nb::object modes, transform, grad_enabled;  // functions without arguments
-  nb::object tensor, parameter;               // types
-  nb::object requires_grad;                   // the attribute's name, interned
-};
-
-Torch& torch() {
-  static auto* torch = new Torch;  // NOTE: never destroyed: the interpreter may be gone by then
-  return *torch;
-}
-
-void watch_torch(nb::object modes, nb::object transform, nb::object grad_enabled, nb::object tensor,
-                 nb::object parameter) {
-  torch() = {modes,  transform, grad_enabled,
-             tensor, parameter, nb::steal(PyUnicode_InternFromString("requires_grad"))};
-}
-
-nb::object call(const nb::object& function) {
+bool is_none(const nb::object& function) {
   PyObject* result = PyObject_CallNoArgs(function.ptr());
   if (!result) throw nb::python_error();
-  return nb::steal(result);
+  return nb::steal(result).is_none();
 }
 
-bool is_watched(const Torch& t, PyObject* const* arguments, Py_ssize_t count) {
-  if (PyLong_AsLong(call(t.modes).ptr()) != 0 || !call(t.transform).is_none()) return true;
-  const bool grad = call(t.grad_enabled).ptr() == Py_True;
+bool is_zero(const nb::object& function) {  // or False
+  PyObject* result = PyObject_CallNoArgs(function.ptr());
+  if (!result) throw nb::python_error();
+  return PyLong_AsLong(nb::steal(result).ptr()) == 0;
+}
+
+// A gradient, a transform, a mode or a subclass needs torch's dispatcher.
+bool torch_must_see(PyObject* const* arguments, Py_ssize_t count) {
+  const TorchApi* t = torch_api();
+  if (!t) return false;
+  if (!is_zero(t->modes) || !is_none(t->transform)) return true;
+  const bool grad = !is_zero(t->grad_enabled);
   for (Py_ssize_t i = 0; i < count; ++i) {
     const nb::handle a = arguments[i];
     const nb::handle type = a.type();
-    if (type.is(t.tensor) || type.is(t.parameter)) {
-      if (grad && nb::getattr(a, t.requires_grad).ptr() == Py_True) return true;
+    if (type.is(t->tensor) || type.is(t->parameter)) {
+      if (grad && nb::getattr(a, t->requires_grad).ptr() == Py_True) return true;
     } else if (PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(type.ptr()),
-                                reinterpret_cast<PyTypeObject*>(t.tensor.ptr()))) {
-      return true;  // a subclass, which may intercept calls
+                                reinterpret_cast<PyTypeObject*>(t->tensor.ptr()))) {
+      return true;
     }
   }
   return false;
 }
 
-PyObject* torch_must_see(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+// Calls the kernel or, where torch must see the call, its way through torch. self: (kernel, way through torch).
+PyObject* call_guarded(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
   try {
-    return PyBool_FromLong(is_watched(torch(), arguments, count));
+    PyObject* function = PyTuple_GetItem(self, torch_must_see(arguments, count) ? 1 : 0);
+    return PyObject_Vectorcall(function, arguments, static_cast<size_t>(count), nullptr);
   } catch (nb::python_error& error) {
     error.restore();
     return nullptr;
   }
 }
 
+nb::object guarded(nb::handle kernel, nb::handle through_torch) {
+  static PyMethodDef definition = {"guarded",
+                                   reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&call_guarded)),
+                                   METH_FASTCALL, nullptr};
+  return nb::steal(PyCFunction_NewEx(&definition, nb::make_tuple(kernel, through_torch).ptr(), nullptr));
+}
+
 }  // namespace
 
-void bind_torch_watch(nb::module_& m) {
-  m.def("watch_torch", &watch_torch);
-  static PyMethodDef fast = {"torch_must_see",
-                             reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&torch_must_see)),
-                             METH_FASTCALL, nullptr};
-  m.attr("torch_must_see") = nb::steal(PyCFunction_NewEx(&fast, nullptr, nullptr));
-}
+void bind_torch_watch(nb::module_& m) { m.def("guarded", &guarded); }
 
 }  // namespace octavo::python

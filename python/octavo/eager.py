@@ -13,19 +13,6 @@ def _arrays_of(x):
     return torch if torch is not None and isinstance(x, torch.Tensor) else __import__("numpy")
 
 
-class _EmptyLike(dict):
-    """Type of a tensor -> the function that makes one like it; looked up in place of a call."""
-
-    def __missing__(self, kind):
-        torch = sys.modules.get("torch")
-        of_torch = torch is not None and issubclass(kind, torch.Tensor)
-        make = self[kind] = (torch if of_torch else __import__("numpy")).empty_like
-        return make
-
-
-_empty_like = _EmptyLike()
-
-
 def _new(x, shape, dtype):
     """dtype: a name that torch and NumPy share, or a dtype."""
     arrays = _arrays_of(x)
@@ -33,8 +20,7 @@ def _new(x, shape, dtype):
     return arrays.empty(shape, dtype=dtype) if arrays.__name__ == "numpy" else arrays.empty(shape, dtype=dtype, device=x.device)
 
 
-def _codes(x):
-    return _new(x, x.shape, "int8"), _new(x, x.shape[:-1], "float32")
+_codes = _octavo.new_codes  # int8 as x, a float32 each row
 
 
 def _changed(tensors):
@@ -45,16 +31,11 @@ def _changed(tensors):
         torch.autograd.graph.increment_version(tracked)
 
 
-def rms_norm(x, weight, eps=1e-5):
-    y = _empty_like[type(x)](x)
-    _octavo.rms_norm(x, weight, None, None, y, None, None, eps)
-    return y
+rms_norm = _octavo.make_rms_norm  # (x, weight, eps=1e-5)
 
 
 def rms_norm_residual(x, residual, weight, eps=1e-5):
-    y, u = _empty_like[type(x)](x), _empty_like[type(x)](x)
-    _octavo.rms_norm(x, weight, residual, u, y, None, None, eps)
-    return y, u
+    return _octavo.make_rms_norm(x, weight, eps, residual)
 
 
 def rms_norm_int8(x, weight, eps=1e-5):
@@ -64,21 +45,16 @@ def rms_norm_int8(x, weight, eps=1e-5):
 
 
 def rms_norm_residual_int8(x, residual, weight, eps=1e-5):
-    (codes, scale), u = _codes(x), _empty_like[type(x)](x)
+    (codes, scale), u = _codes(x), _octavo.new_like(x)
     _octavo.rms_norm(x, weight, residual, u, None, codes, scale, eps)
     return codes, scale, u
 
 
-def layer_norm(x, weight, bias=None, eps=1e-5):
-    y = _empty_like[type(x)](x)
-    _octavo.layer_norm(x, weight, bias, None, None, y, None, None, eps)
-    return y
+layer_norm = _octavo.make_layer_norm  # (x, weight, bias=None, eps=1e-5)
 
 
 def layer_norm_residual(x, residual, weight, bias=None, eps=1e-5):
-    y, u = _empty_like[type(x)](x), _empty_like[type(x)](x)
-    _octavo.layer_norm(x, weight, bias, residual, u, y, None, None, eps)
-    return y, u
+    return _octavo.make_layer_norm(x, weight, bias, eps, residual)
 
 
 def layer_norm_int8(x, weight, bias=None, eps=1e-5):
@@ -88,7 +64,7 @@ def layer_norm_int8(x, weight, bias=None, eps=1e-5):
 
 
 def layer_norm_residual_int8(x, residual, weight, bias=None, eps=1e-5):
-    (codes, scale), u = _codes(x), _empty_like[type(x)](x)
+    (codes, scale), u = _codes(x), _octavo.new_like(x)
     _octavo.layer_norm(x, weight, bias, residual, u, None, codes, scale, eps)
     return codes, scale, u
 
@@ -113,7 +89,7 @@ def _tanh_form(approximate):
 
 
 def bias_gelu(x, bias=None, approximate="none"):
-    out = _empty_like[type(x)](x)
+    out = _octavo.new_like(x)
     _octavo.bias_gelu(x, bias, out, None, None, _tanh_form(approximate))
     return out
 
@@ -139,7 +115,7 @@ def embedding(ids, table, table_scale=None, dtype=None):
 
 
 def rope(x, positions, inv_freq, interleaved=False, attention_factor=1.0):
-    out = _empty_like[type(x)](x)
+    out = _octavo.new_like(x)
     _octavo.rope(x, positions, inv_freq, out, interleaved, attention_factor)
     return out
 

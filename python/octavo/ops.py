@@ -8,29 +8,28 @@ In eager code without gradients the kernel is called directly; otherwise, and un
 mode, the call goes through torch.ops.octavo.
 """
 import sys
+from types import SimpleNamespace
 
 from . import _octavo, eager
 
 _torch = None
-_must_see = _octavo.torch_must_see
+_calls = eager  # with torch: each op by name, through torch.ops.octavo where torch must see the call
 
 
-def use_torch(torch):
-    """Called by torch_ops once torch.ops.octavo exists."""
-    global _torch, _is_tracing
-    c = torch._C
-    _octavo.watch_torch(c._len_torch_dispatch_stack, c._functorch.peek_interpreter_stack, torch.is_grad_enabled, torch.Tensor,
-                        torch.nn.Parameter)
+def use_torch(torch, names):
+    """Called by torch_ops once torch.ops.octavo has these ops."""
+    global _torch, _calls, _is_tracing
     _is_tracing, _torch = torch.compiler.is_dynamo_compiling, torch
+    _calls = SimpleNamespace(**{name: _octavo.guarded(getattr(eager, name), getattr(torch.ops.octavo, name)) for name in names})
 
 
-def through_dispatcher(*arguments):
-    """Whether torch must see the call: a gradient, torch.compile, a transform, a mode or a subclass needs it."""
+def _ops():
+    """Where the ops are called: torch's compiler must see torch.ops.octavo itself."""
     if _torch is None:
         if "torch" not in sys.modules:
-            return False  # NumPy
+            return _calls
         from . import torch_ops  # noqa: F401
-    return _is_tracing() or _must_see(*arguments)
+    return _torch.ops.octavo if _is_tracing() else _calls
 
 
 def rms_norm(x, weight, eps=1e-5, residual=None, *, int8=False):
@@ -40,12 +39,9 @@ def rms_norm(x, weight, eps=1e-5, residual=None, *, int8=False):
     -> y [..., width]; with residual (y, u); with int8 (codes int8 [..., width], scale float32 [...]) as of quantize_rows,
     with both (codes, scale, u).
     """
+    ops = _ops()
     if residual is None:
-        if through_dispatcher(x, weight):
-            ops = _torch.ops.octavo
-            return ops.rms_norm_int8(x, weight, eps) if int8 else ops.rms_norm(x, weight, eps)
-        return eager.rms_norm_int8(x, weight, eps) if int8 else eager.rms_norm(x, weight, eps)
-    ops = _torch.ops.octavo if through_dispatcher(x, weight, residual) else eager
+        return ops.rms_norm_int8(x, weight, eps) if int8 else ops.rms_norm(x, weight, eps)
     return ops.rms_norm_residual_int8(x, residual, weight, eps) if int8 else ops.rms_norm_residual(x, residual, weight, eps)
 
 
@@ -54,10 +50,9 @@ def layer_norm(x, weight, bias=None, eps=1e-5, residual=None, *, int8=False):
 
     weight, bias: [width] float, of one type.
     """
+    ops = _ops()
     if residual is None:
-        ops = _torch.ops.octavo if through_dispatcher(x, weight, bias) else eager
         return ops.layer_norm_int8(x, weight, bias, eps) if int8 else ops.layer_norm(x, weight, bias, eps)
-    ops = _torch.ops.octavo if through_dispatcher(x, weight, bias, residual) else eager
     if int8:
         return ops.layer_norm_residual_int8(x, residual, weight, bias, eps)
     return ops.layer_norm_residual(x, residual, weight, bias, eps)
@@ -69,7 +64,7 @@ def silu_mul(gate, up, *, int8=False):
     gate, up: [..., width] of one float type and any strides: two tensors, halves of one, or every second column.
     -> [..., width]; with int8 (codes, scale) as of quantize_rows.
     """
-    ops = _torch.ops.octavo if through_dispatcher(gate, up) else eager
+    ops = _ops()
     return ops.silu_mul_int8(gate, up) if int8 else ops.silu_mul(gate, up)
 
 
@@ -78,7 +73,7 @@ def bias_gelu(x, bias=None, approximate="none", *, int8=False):
 
     x: [..., width] float. bias: [width] float. -> [..., width]; with int8 (codes, scale) as of quantize_rows.
     """
-    ops = _torch.ops.octavo if through_dispatcher(x, bias) else eager
+    ops = _ops()
     return ops.bias_gelu_int8(x, bias, approximate) if int8 else ops.bias_gelu(x, bias, approximate)
 
 
@@ -88,7 +83,7 @@ def quantize_rows(x):
     x: [..., width] float. -> codes int8 [..., width], scale float32 [...]; x is about codes * scale[..., None].
     A row of zeros has scale 1; a row with NaN or Inf has scale NaN and codes 0.
     """
-    return (_torch.ops.octavo if through_dispatcher(x) else eager).quantize_rows(x)
+    return _ops().quantize_rows(x)
 
 
 def embedding(ids, table, table_scale=None, dtype=None):
@@ -97,8 +92,7 @@ def embedding(ids, table, table_scale=None, dtype=None):
     ids: [...] int32; outside the table: an error on the CPU, a row of NaN on CUDA. table: [V, width] float or int8.
     table_scale: [V] float32, with an int8 table only. dtype: of the result; None: the table's, float32 for int8.
     """
-    ops = _torch.ops.octavo if through_dispatcher(table, ids, table_scale) else eager
-    return ops.embedding(ids, table, table_scale, dtype)
+    return _ops().embedding(ids, table, table_scale, dtype)
 
 
 def rope(x, positions, inv_freq, interleaved=False, attention_factor=1.0):
@@ -107,13 +101,12 @@ def rope(x, positions, inv_freq, interleaved=False, attention_factor=1.0):
     x: [..., heads, width] float. positions: [...] int32, one a token. inv_freq: float32, one a pair.
     interleaved: pairs (2i, 2i + 1) as GPT-J; otherwise (i, i + n) as Hugging Face Llama.
     """
-    ops = _torch.ops.octavo if through_dispatcher(x, positions, inv_freq) else eager
-    return ops.rope(x, positions, inv_freq, interleaved, attention_factor)
+    return _ops().rope(x, positions, inv_freq, interleaved, attention_factor)
 
 
 def gemm_f(x, w, bias=None):
     """x w^T + bias, sums in fp32. x: [..., K] float. w: [N, K] float. bias: [N] float32. -> [..., N] of x's type."""
-    return (_torch.ops.octavo if through_dispatcher(x, w, bias) else eager).gemm_f(x, w, bias)
+    return _ops().gemm_f(x, w, bias)
 
 
 def gemm_w8a16(x, w, w_scale, bias=None):
@@ -121,7 +114,7 @@ def gemm_w8a16(x, w, w_scale, bias=None):
 
     x: [..., K] float. w: [N, K] int8. w_scale, bias: [N] float32. -> [..., N] of x's type.
     """
-    return (_torch.ops.octavo if through_dispatcher(x, w, w_scale, bias) else eager).gemm_w8a16(x, w, w_scale, bias)
+    return _ops().gemm_w8a16(x, w, w_scale, bias)
 
 
 def gemm_w8a8(x, x_scale, w, w_scale, bias=None, w_code_sum=None, dtype=None):
@@ -130,13 +123,12 @@ def gemm_w8a8(x, x_scale, w, w_scale, bias=None, w_code_sum=None, dtype=None):
     x: [..., K] int8, K <= 131,071. x_scale: [...] float32. w: [N, K] int8. w_scale, bias: [N] float32.
     w_code_sum: [N] int32, the sums of w's rows, saves AVX-512 machines work. dtype: float32 (default), float16 or bfloat16.
     """
-    ops = _torch.ops.octavo if through_dispatcher(x, x_scale, w, w_scale, bias, w_code_sum) else eager
-    return ops.gemm_w8a8(x, x_scale, w, w_scale, bias, w_code_sum, dtype)
+    return _ops().gemm_w8a8(x, x_scale, w, w_scale, bias, w_code_sum, dtype)
 
 
 def gemm_w8a8_s32(x, w, w_code_sum=None):
     """The sums themselves: x [..., K] int8, w [N, K] int8 -> [..., N] int32."""
-    return (_torch.ops.octavo if through_dispatcher(x, w, w_code_sum) else eager).gemm_w8a8_s32(x, w, w_code_sum)
+    return _ops().gemm_w8a8_s32(x, w, w_code_sum)
 
 
 def attention_f(q, k, v, kv_len=None, causal=True, scale=None, window=0):
@@ -145,8 +137,7 @@ def attention_f(q, k, v, kv_len=None, causal=True, scale=None, window=0):
     kv_len: [B] int32, keys of each sequence (default Sk). causal: query i sees keys up to i + kv_len - Sq (bottom right).
     scale: default D^-0.5. window > 0: only the last so many keys. -> out as q, lse float32 [B, Sq, Hq] (natural log).
     """
-    ops = _torch.ops.octavo if through_dispatcher(q, k, v) else eager
-    return ops.attention_f(q, k, v, kv_len, causal, scale, window)
+    return _ops().attention_f(q, k, v, kv_len, causal, scale, window)
 
 
 def attention_f_paged(q, k_cache, v_cache, page_table, q_start, kv_len, k_scale=None, v_scale=None, causal=True, scale=None, window=0):
@@ -157,8 +148,7 @@ def attention_f_paged(q, k_cache, v_cache, page_table, q_start, kv_len, k_scale=
     page_table: [B, pages of a sequence] int32. q_start: [B + 1] int32. kv_len: [B] int32, the queries' own keys included.
     -> out as q, lse float32 [T, Hq].
     """
-    ops = _torch.ops.octavo if through_dispatcher(q, k_cache, v_cache) else eager
-    return ops.attention_f_paged(q, k_cache, v_cache, page_table, q_start, kv_len, k_scale, v_scale, causal, scale, window)
+    return _ops().attention_f_paged(q, k_cache, v_cache, page_table, q_start, kv_len, k_scale, v_scale, causal, scale, window)
 
 
 def kv_append(k, v, positions, k_cache, v_cache, page_table, sequences=None, k_scale=None, v_scale=None):
@@ -167,8 +157,7 @@ def kv_append(k, v, positions, k_cache, v_cache, page_table, sequences=None, k_s
     k, v: [T, Hkv, D] float. positions: [T] int32, of each token in its sequence. sequences: [T] int32 (default: all 0).
     The cache as in attention_f_paged.
     """
-    ops = _torch.ops.octavo if through_dispatcher(k, v, k_cache, v_cache) else eager
-    ops.kv_append(k, v, positions, k_cache, v_cache, page_table, sequences, k_scale, v_scale)
+    _ops().kv_append(k, v, positions, k_cache, v_cache, page_table, sequences, k_scale, v_scale)
 
 
 def sample(logits, history=None, *, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, seed=0, step=0):
@@ -176,8 +165,7 @@ def sample(logits, history=None, *, temperature=1.0, top_k=0, top_p=1.0, min_p=0
 
     temperature 0: the most likely. The same seed and step (index of the token in its text) give the same token.
     """
-    ops = _torch.ops.octavo if through_dispatcher(logits, history) else eager
-    return ops.sample(logits, history, temperature, top_k, top_p, min_p, repetition_penalty, seed, step)
+    return _ops().sample(logits, history, temperature, top_k, top_p, min_p, repetition_penalty, seed, step)
 
 
 def adamw(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-2, skip=None,
@@ -188,5 +176,4 @@ def adamw(params, grads, exp_avgs, exp_avg_sqs, step, *, lr=1e-3, beta1=0.9, bet
     skip: int32 [1], nonzero: nothing changes. grad_scale: float32 [1], gradients are divided by it.
     octavo.optim.AdamW is the optimizer made of it.
     """
-    ops = _torch.ops.octavo if through_dispatcher(step) else eager
-    ops.adamw(params, grads, exp_avgs, exp_avg_sqs, step, lr, beta1, beta2, eps, weight_decay, skip, grad_scale)
+    _ops().adamw(params, grads, exp_avgs, exp_avg_sqs, step, lr, beta1, beta2, eps, weight_decay, skip, grad_scale)

@@ -5,7 +5,7 @@ Importing this registers them; `import octavo` does it when torch was imported b
 
 import torch
 
-from . import eager, gradients, ops
+from . import _octavo, eager, gradients, ops
 
 _NORM = "Tensor x, Tensor weight, float eps=1e-05"
 _NORM_RESIDUAL = "Tensor x, Tensor residual, Tensor weight, float eps=1e-05"
@@ -105,7 +105,7 @@ _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
 
 
 def _register():
-    ops.use_torch(torch)
+    _octavo.use_torch(torch)
     for name, schema in SCHEMAS.items():
         _library.define(name + schema, tags=_TAGS)
         for key in ("CPU", "CUDA"):
@@ -113,6 +113,7 @@ def _register():
         torch.library.register_fake(f"octavo::{name}", FAKES[name], lib=_library)
         if "!" not in schema:
             _library.impl(name, gradients.autograd_kernel(name), "Autograd")
+    ops.use_torch(torch, SCHEMAS)
 
 
 _register()

@@ -1,6 +1,7 @@
 #include "gpu/ops_table.h"
 
 #include "gpu/attention_f_on_gpu.h"
+#include "gpu/gemm_f_on_gpu.h"
 #include "gpu/gemm_w8a16_on_gpu.h"
 #include "gpu/gemm_w8a8_on_gpu.h"
 #include "ops/adamw/adamw_cases.h"
@@ -196,6 +197,7 @@ const std::vector<OpEntry>& all_ops() {
       {"attention_int8", attention_int8_on_gpu},
       {"layer_norm", layer_norm_on_gpu},
       {"embedding", embedding_cases},
+      {"gemm_f", gemm_f_on_gpu},
       {"gemm_w8a16", gemm_w8a16_on_gpu},
       {"gemm_w8a8", gemm_w8a8_on_gpu},
       {"quantize_rows", quantize_rows_on_gpu},

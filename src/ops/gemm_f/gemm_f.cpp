@@ -7,6 +7,9 @@
 #include "core/thread_pool.h"
 #include "ops/gemm_f/gemm_f_ref.h"
 #include "ops/gemm_f/gemm_f_simd.h"
+#if defined(OCTAVO_CUDA)
+#include "ops/gemm_f/gemm_f_cuda.h"
+#endif
 
 namespace octavo {
 namespace {
@@ -63,13 +66,22 @@ bool is_f32(const GemmFArgs& a, const DeviceFacts&) {
 #endif
 
 constexpr auto kVariants = std::to_array<Variant<GemmFArgs>>({
+#if defined(OCTAVO_CUDA)
+  {"cublaslt",
+   Backend::cuda,
+   Isa::reference,
+   gemm_f_fits_cublaslt,
+   "x and w of one type, y of it or f32, K above 0, rows that do not overlap",
+   gemm_f_cublaslt},
+      {"cuda_any", Backend::cuda, Isa::reference, nullptr, "always", gemm_f_any},
+#endif
 #if defined(__x86_64__)
-  {"avx512",
-   Backend::cpu,
-   Isa::avx512,
-   is_f32,
-   "x and y are f32",
-   run_simd<avx512::gemm_f_columns_f32, avx512::gemm_f_columns_f16, avx512::gemm_f_columns_bf16>},
+      {"avx512",
+       Backend::cpu,
+       Isa::avx512,
+       is_f32,
+       "x and y are f32",
+       run_simd<avx512::gemm_f_columns_f32, avx512::gemm_f_columns_f16, avx512::gemm_f_columns_bf16>},
       {"avx2",
        Backend::cpu,
        Isa::avx2,
@@ -81,6 +93,14 @@ constexpr auto kVariants = std::to_array<Variant<GemmFArgs>>({
 });
 
 }  // namespace
+
+int64_t gemm_f_workspace_bytes([[maybe_unused]] const Context& ctx, [[maybe_unused]] const GemmFArgs& args) {
+#if defined(OCTAVO_CUDA)
+  if (ctx.backend == Backend::cuda && gemm_f_fits_cublaslt(args, *ctx.facts))
+    return gemm_f_cublaslt_workspace_bytes(ctx, args);
+#endif
+  return 0;
+}
 
 void gemm_f(const Context& ctx, const GemmFArgs& args) {
   validate(ctx, args);

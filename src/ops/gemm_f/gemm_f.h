@@ -1,4 +1,4 @@
-// Unquantised product y = x w^T + bias, sums in fp32. The CPU's own; cuBLASLt on CUDA (later).
+// Unquantised product y = x w^T + bias, sums in fp32. The CPU's own; cuBLASLt on CUDA, loaded at the first call.
 #pragma once
 #include "core/context.h"
 
@@ -11,6 +11,8 @@ struct GemmFArgs {
   Tensor y;          // [M, N] f32 | f16 | bf16; any row stride
 };
 
+// On CUDA; more is not used, less may be slower, none is needed but for a bias with 16-bit outputs.
+int64_t gemm_f_workspace_bytes(const Context& ctx, const GemmFArgs& args);
 void gemm_f(const Context& ctx, const GemmFArgs& args);
 KernelInfo gemm_f_variant(const Context& ctx, const GemmFArgs& args);
 
