@@ -59,6 +59,7 @@ NB_MODULE(_octavo, m) {
   bind_row_ops(m);
   bind_product_ops(m);
   bind_attention_ops(m);
+  bind_attention_int8(m);
   bind_adamw(m);
   bind_engine(m);
   bind_torch_api(m);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "core/check.h"
 #include "torch_api.h"
@@ -15,6 +16,14 @@ namespace octavo::python {
 namespace {
 
 int wanted_threads = 0;
+
+// Whether the op has CUDA kernels; remembered by the address of its name, which is a literal.
+[[maybe_unused]] bool has_kernels(const char* op) {
+  static std::unordered_map<const char*, bool> known;
+  const auto [entry, is_new] = known.try_emplace(op, false);
+  if (is_new) entry->second = std::find(cuda_ops().begin(), cuda_ops().end(), op) != cuda_ops().end();
+  return entry->second;
+}
 
 // The threads that CPU ops share. After a fork the child has the pool but not its threads, so it makes its own; the
 // old one is left alone, because joining threads that do not exist would wait for ever.
@@ -89,9 +98,8 @@ void OpCall::use_cpu() {
 
 #if defined(OCTAVO_CUDA)
 void OpCall::use_cuda(const TensorArgument& first) {
-  static const std::vector<std::string>& with_kernels = cuda_ops();
   static bool usable[cuda::kMaxDevices] = {};
-  if (std::find(with_kernels.begin(), with_kernels.end(), op_) == with_kernels.end())
+  if (!has_kernels(op_))
     throw Error(
         ErrorKind::no_device,
         fmt::format("{}: {} is on {}, but this op has no CUDA kernel yet; move its tensors to the CPU", op_,

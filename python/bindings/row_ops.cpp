@@ -17,13 +17,10 @@ namespace {
 
 constexpr auto kWrite = TensorArgument::Access::write;
 
-void call_rms_norm(nb::handle x_, nb::handle weight_, nb::handle residual_, nb::handle u_, nb::handle y_,
-                   nb::handle codes_, nb::handle scale_, float eps) {
-  constexpr const char* op = "rms_norm";
-  const TensorArgument x(op, "x", x_), weight(op, "weight", weight_), residual(op, "residual", residual_);
-  const TensorArgument u(op, "u", u_, kWrite), y(op, "y", y_, kWrite);
-  const TensorArgument codes(op, "y_codes", codes_, kWrite), scale(op, "y_scale", scale_, kWrite);
-  OpCall call(op, {&x, &weight, &residual, &u, &y, &codes, &scale});
+void run_rms_norm(const TensorArgument& x, const TensorArgument& weight, const TensorArgument& residual,
+                  const TensorArgument& u, const TensorArgument& y, const TensorArgument& codes,
+                  const TensorArgument& scale, float eps) {
+  OpCall call("rms_norm", {&x, &weight, &residual, &u, &y, &codes, &scale});
   const RmsNormArgs args{.x = x.rows(),
                          .residual = residual.rows(),
                          .weight = weight.tensor(),
@@ -35,12 +32,24 @@ void call_rms_norm(nb::handle x_, nb::handle weight_, nb::handle residual_, nb::
   call.run([&](const Context& ctx) { rms_norm(ctx, args); });
 }
 
+void call_rms_norm(nb::handle x_, nb::handle weight_, nb::handle residual_, nb::handle u_, nb::handle y_,
+                   nb::handle codes_, nb::handle scale_, float eps) {
+  constexpr const char* op = "rms_norm";
+  const TensorArgument x(op, "x", x_), weight(op, "weight", weight_), residual(op, "residual", residual_);
+  const TensorArgument u(op, "u", u_, kWrite), y(op, "y", y_, kWrite);
+  const TensorArgument codes(op, "y_codes", codes_, kWrite), scale(op, "y_scale", scale_, kWrite);
+  run_rms_norm(x, weight, residual, u, y, codes, scale, eps);
+}
+
 // y, or with residual (y, u), made here: the calls whose overhead is measured.
-nb::object make_rms_norm(nb::handle x, nb::handle weight, float eps, nb::handle residual) {
-  const TensorArgument like("rms_norm", "x", x);
-  const nb::object y = new_like(like), u = residual.is_none() ? nb::none() : new_like(like);
-  call_rms_norm(x, weight, residual, u, y, nb::none(), nb::none(), eps);
-  return residual.is_none() ? y : nb::object(nb::make_tuple(y, u));
+nb::object make_rms_norm(nb::handle x_, nb::handle weight_, float eps, nb::handle residual_) {
+  constexpr const char* op = "rms_norm";
+  const TensorArgument x(op, "x", x_), weight(op, "weight", weight_), residual(op, "residual", residual_);
+  const nb::object y_ = new_like(x), u_ = residual.given() ? new_like(x) : nb::none();
+  const TensorArgument none(op, "", nb::none());
+  run_rms_norm(x, weight, residual, TensorArgument(op, "u", u_, kWrite), TensorArgument(op, "y", y_, kWrite),
+               none, none, eps);
+  return residual.given() ? nb::object(nb::make_tuple(y_, u_)) : y_;
 }
 
 // Microseconds that one call of the op takes on the host, launch included, without Python: bench/python_overhead.py

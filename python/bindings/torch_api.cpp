@@ -52,8 +52,8 @@ nb::object tensor_of(nb::handle quick, std::span<const int64_t> shape, std::span
   return quick(tuple_of(shape), tuple_of(strides), api->dtypes[static_cast<int>(dtype)]);
 }
 
-nb::object new_codes(nb::handle x_) {
-  const TensorArgument x("quantise", "x", x_);
+nb::object new_codes(const char* op, nb::handle x_) {
+  const TensorArgument x(op, "x", x_);
   const std::span<const int64_t> shape = x.shape();
   return nb::make_tuple(new_dense(x, shape, DType::i8),
                         new_dense(x, shape.first(shape.empty() ? 0 : shape.size() - 1), DType::f32));
@@ -89,7 +89,7 @@ void bind_torch_api(nb::module_& m) {
   m.def(
       "new_like", [](nb::handle x) { return new_like(TensorArgument("new_like", "x", x)); },
       nb::arg("x").noconvert());
-  m.def("new_codes", &new_codes, nb::arg("x").noconvert());
+  m.def("new_codes", &new_codes, nb::arg("op"), nb::arg("x").noconvert());
 }
 
 }  // namespace octavo::python

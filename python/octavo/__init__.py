@@ -15,14 +15,16 @@ from . import _octavo
 from ._octavo import get_num_threads, set_num_threads
 from .errors import DeviceFaultError, Error, ModelError, NoDeviceError, OutOfMemoryError, UsageError
 from .llm import LLM, Generation, TextStream
-from .ops import (adamw, attention_f, attention_f_paged, bias_gelu, embedding, gemm_f, gemm_w8a8, gemm_w8a8_s32, gemm_w8a16,
-                  kv_append, layer_norm, quantize_rows, rms_norm, rope, sample, silu_mul)
+from .ops import (adamw, attention_f, attention_f_paged, attention_int8, attention_int8_codes, attention_int8_quantize, bias_gelu,
+                  embedding, gemm_f, gemm_w8a8, gemm_w8a8_s32, gemm_w8a16, kv_append, layer_norm, quantize_rows, rms_norm, rope,
+                  sample, silu_mul)
 
 __version__ = _octavo.version + ("+cuda" if _octavo.cuda_architectures else "+cpu")
 __all__ = ["LLM", "Generation", "TextStream", "Error", "UsageError", "ModelError", "OutOfMemoryError", "NoDeviceError",
-           "DeviceFaultError", "build_info", "get_num_threads", "set_num_threads", "adamw", "attention_f",
-           "attention_f_paged", "bias_gelu", "embedding", "gemm_f", "gemm_w8a8", "gemm_w8a8_s32", "gemm_w8a16", "kv_append",
-           "layer_norm", "quantize_rows", "rms_norm", "rope", "sample", "silu_mul"]
+           "DeviceFaultError", "build_info", "get_num_threads", "set_num_threads", "adamw", "attention_f", "attention_f_paged",
+           "attention_int8", "attention_int8_codes", "attention_int8_quantize", "bias_gelu", "embedding", "gemm_f", "gemm_w8a8",
+           "gemm_w8a8_s32", "gemm_w8a16", "kv_append", "layer_norm", "quantize_rows", "rms_norm", "rope", "sample", "silu_mul"]
+_OF_TORCH = {"sdpa": "attention", "patched_sdpa": "attention", "register_with_transformers": "attention", "quantize_": "nn"}
 
 
 def build_info() -> dict:
@@ -32,9 +34,11 @@ def build_info() -> dict:
             "cuda_architectures": architectures.split(", ") if architectures else [], "cuda_ops": _octavo.cuda_ops()}
 
 
-def __getattr__(name):  # octavo.nn, octavo.optim and octavo.torch_ops need torch, which is loaded when they are asked for
-    if name in ("nn", "optim", "torch_ops"):
+def __getattr__(name):  # what needs torch is loaded when it is asked for
+    if name in ("nn", "optim", "torch_ops", "attention"):
         return importlib.import_module(f"octavo.{name}")
+    if name in _OF_TORCH:
+        return getattr(importlib.import_module(f"octavo.{_OF_TORCH[name]}"), name)
     raise AttributeError(f"module 'octavo' has no attribute '{name}'")
 
 

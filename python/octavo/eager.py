@@ -2,6 +2,7 @@
 
 Signatures are those of torch.ops.octavo.*; shapes and errors are described in octavo.ops and checked by the library.
 """
+import functools
 import sys
 
 from . import _octavo
@@ -20,7 +21,7 @@ def _new(x, shape, dtype):
     return arrays.empty(shape, dtype=dtype) if arrays.__name__ == "numpy" else arrays.empty(shape, dtype=dtype, device=x.device)
 
 
-_codes = _octavo.new_codes  # int8 as x, a float32 each row
+_codes = _octavo.new_codes  # (op, x) -> int8 as x, a float32 each row
 
 
 def _changed(tensors):
@@ -39,13 +40,13 @@ def rms_norm_residual(x, residual, weight, eps=1e-5):
 
 
 def rms_norm_int8(x, weight, eps=1e-5):
-    codes, scale = _codes(x)
+    codes, scale = _codes("rms_norm", x)
     _octavo.rms_norm(x, weight, None, None, None, codes, scale, eps)
     return codes, scale
 
 
 def rms_norm_residual_int8(x, residual, weight, eps=1e-5):
-    (codes, scale), u = _codes(x), _octavo.new_like(x)
+    (codes, scale), u = _codes("rms_norm", x), _octavo.new_like(x)
     _octavo.rms_norm(x, weight, residual, u, None, codes, scale, eps)
     return codes, scale, u
 
@@ -58,13 +59,13 @@ def layer_norm_residual(x, residual, weight, bias=None, eps=1e-5):
 
 
 def layer_norm_int8(x, weight, bias=None, eps=1e-5):
-    codes, scale = _codes(x)
+    codes, scale = _codes("layer_norm", x)
     _octavo.layer_norm(x, weight, bias, None, None, None, codes, scale, eps)
     return codes, scale
 
 
 def layer_norm_residual_int8(x, residual, weight, bias=None, eps=1e-5):
-    (codes, scale), u = _codes(x), _octavo.new_like(x)
+    (codes, scale), u = _codes("layer_norm", x), _octavo.new_like(x)
     _octavo.layer_norm(x, weight, bias, residual, u, None, codes, scale, eps)
     return codes, scale, u
 
@@ -76,7 +77,7 @@ def silu_mul(gate, up):
 
 
 def silu_mul_int8(gate, up):
-    codes, scale = _codes(gate)
+    codes, scale = _codes("silu_mul", gate)
     _octavo.silu_mul(gate, up, None, codes, scale)
     return codes, scale
 
@@ -95,13 +96,13 @@ def bias_gelu(x, bias=None, approximate="none"):
 
 
 def bias_gelu_int8(x, bias=None, approximate="none"):
-    codes, scale = _codes(x)
+    codes, scale = _codes("bias_gelu", x)
     _octavo.bias_gelu(x, bias, None, codes, scale, _tanh_form(approximate))
     return codes, scale
 
 
 def quantize_rows(x):
-    codes, scale = _codes(x)
+    codes, scale = _codes("quantize_rows", x)
     _octavo.quantize_rows(x, codes, scale, None)
     return codes, scale
 
@@ -148,15 +149,61 @@ def _scale_of(q, scale):
     return q.shape[-1] ** -0.5 if scale is None else scale
 
 
-def attention_f(q, k, v, kv_len=None, causal=True, scale=None, window=0):
+def _int32s(make, q, *numbers):
+    """make(*numbers): int32 beside q. On CUDA kept for the next call; by stream, so that none reads it before it is written."""
     arrays = _arrays_of(q)
-    place = {} if arrays.__name__ == "numpy" else {"device": q.device}
+    if arrays.__name__ == "numpy":
+        return make(arrays, *numbers)
+    if not q.is_cuda or arrays.cuda.is_current_stream_capturing():
+        return make(arrays, *numbers, device=q.device)
+    return _kept_int32s(make, q.device, arrays.cuda.current_stream(q.device).cuda_stream, *numbers)
+
+
+@functools.lru_cache(maxsize=512)
+def _kept_int32s(make, device, stream, *numbers):
+    return make(sys.modules["torch"], *numbers, device=device)
+
+
+def _starts(arrays, sequences, queries, **place):
+    return arrays.arange(sequences + 1, dtype=arrays.int32, **place) * queries
+
+
+def _lengths(arrays, sequences, keys, **place):
+    return arrays.full((sequences,), keys, dtype=arrays.int32, **place)
+
+
+def attention_f(q, k, v, kv_len=None, causal=True, scale=None, window=0):
     sequences, queries = q.shape[0], q.shape[1]
-    q_start = arrays.arange(sequences + 1, dtype=arrays.int32, **place) * queries
+    q_start = _int32s(_starts, q, sequences, queries)
     if kv_len is None:
-        kv_len = arrays.full((sequences,), k.shape[1], dtype=arrays.int32, **place)
+        kv_len = _int32s(_lengths, q, sequences, k.shape[1])
     out, lse = _new(q, q.shape, q.dtype), _new(q, q.shape[:-1], "float32")
     _octavo.attention(q, k, v, q_start, kv_len, out, lse, causal, _scale_of(q, scale), window)
+    return out, lse
+
+
+def attention_int8(q, k, v, causal=False, scale=None):
+    out, lse = _octavo.new_like(q), _new(q, q.shape[:-1], "float32")
+    _octavo.attention_int8(q, k, v, out, lse, causal, _scale_of(q, scale))
+    return out, lse
+
+
+def int8_attention_shapes(q, k):
+    """Of the outputs of attention_int8_quantize: codes and scales of q, k and v (pages of 64 keys, transposed)."""
+    tile = _octavo.attention_int8_tile(q.shape[3])
+    rows, keys = k.shape[:2], k.shape[2]
+    return (q.shape, q.shape[:3], k.shape, k.shape[:3], (*rows, -(-keys // 64), k.shape[3] * 64), (*rows, -(-keys // tile), k.shape[3]))
+
+
+def attention_int8_quantize(q, k, v):
+    outputs = tuple(_new(q, shape, dtype) for shape, dtype in zip(int8_attention_shapes(q, k), ("int8", "float32") * 3))
+    _octavo.attention_int8_quantize(q, k, v, *outputs)
+    return outputs
+
+
+def attention_int8_codes(q, q_scale, k, k_scale, v, v_scale, causal=False, scale=None, dtype=None):
+    out, lse = _new(q, q.shape, "float32" if dtype is None else dtype), _new(q, q.shape[:-1], "float32")
+    _octavo.attention_int8_codes(q, q_scale, k, k_scale, v, v_scale, out, lse, causal, _scale_of(q, scale))
     return out, lse
 
 

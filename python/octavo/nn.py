@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import ops, torch_ops  # noqa: F401
+from .errors import UsageError
 
 
 def _expect_one_dimension(name, shape, affine):
@@ -62,3 +63,75 @@ class MLP(nn.Module):
 
     def extra_repr(self):
         return f"activation={self.activation}"
+
+
+class Int8Linear(nn.Module):
+    """nn.Linear with INT8 weights: codes [out, in], a float32 scale each output, quantised as docs/numerics.md says. Learns nothing.
+
+    mode "w8a16": activations stay floats. "w8a8": each row of them is quantised too, sums are exact. "auto": w8a16 up to FEW_ROWS
+    rows (decoding), w8a8 above (prefill, large batches). Made by from_linear or, for whole models, by octavo.quantize_.
+    """
+    FEW_ROWS = 16
+    MODES = ("auto", "w8a16", "w8a8")
+
+    def __init__(self, in_features, out_features, bias=True, device=None, mode="auto"):
+        super().__init__()
+        if mode not in self.MODES:
+            raise UsageError(f"octavo.nn.Int8Linear: mode is {mode!r}, expected one of {', '.join(self.MODES)}")
+        self.in_features, self.out_features, self.mode = in_features, out_features, mode
+        self.register_buffer("weight", torch.zeros(out_features, in_features, dtype=torch.int8, device=device))
+        self.register_buffer("weight_scale", torch.ones(out_features, device=device))
+        self.register_buffer("bias", torch.zeros(out_features, device=device) if bias else None)
+
+    @classmethod
+    def from_linear(cls, linear, mode="auto"):
+        """The INT8 form of an nn.Linear, on its device."""
+        if linear.weight.is_meta:
+            raise UsageError("octavo.nn.Int8Linear: the weight is on the meta device; load it before it is quantised")
+        made = cls(linear.in_features, linear.out_features, linear.bias is not None, linear.weight.device, mode)
+        with torch.no_grad():
+            made.weight, made.weight_scale = ops.quantize_rows(linear.weight.detach())
+            if linear.bias is not None:
+                made.bias = linear.bias.detach().float().clone()
+        return made.train(linear.training)
+
+    def _apply(self, fn, recurse=True):
+        def keep_type(tensor):  # NOTE: model.half() moves scale and bias, but leaves them float32, as the kernels take them
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(keep_type, recurse)
+
+    def forward(self, x):
+        few = self.mode == "w8a16" or (self.mode == "auto" and x.numel() <= self.FEW_ROWS * self.in_features)
+        if few:
+            return ops.gemm_w8a16(x, self.weight, self.weight_scale, self.bias)
+        codes, scale = ops.quantize_rows(x)
+        return ops.gemm_w8a8(codes, scale, self.weight, self.weight_scale, self.bias, None, x.dtype)
+
+    def extra_repr(self):
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, mode={self.mode}"
+
+
+def quantize_(module, mode="auto", skip=()):
+    """Replaces every nn.Linear inside `module` by its Int8Linear, in place; -> module. skip: names of submodules that stay as they are,
+    with all inside them ("lm_head", "model.layers.0"). Subclasses of nn.Linear stay, too."""
+    if type(module) is nn.Linear:
+        raise UsageError("octavo.quantize_: the module is itself an nn.Linear, which cannot be replaced in place; "
+                         "use octavo.nn.Int8Linear.from_linear")
+    skip = {skip} if isinstance(skip, str) else set(skip)
+    unknown = skip - {name for name, _ in module.named_modules()}
+    if unknown:
+        raise UsageError(f"octavo.quantize_: skip names {sorted(unknown)[0]!r}, but the module has no submodule of that name")
+
+    def replace_in(parent, prefix):
+        for name, child in parent.named_children():
+            if prefix + name in skip:
+                continue
+            if type(child) is nn.Linear:
+                setattr(parent, name, Int8Linear.from_linear(child, mode))
+            else:
+                replace_in(child, f"{prefix}{name}.")
+
+    replace_in(module, "")
+    return module

@@ -140,6 +140,28 @@ def attention_f(q, k, v, kv_len=None, causal=True, scale=None, window=0):
     return _ops().attention_f(q, k, v, kv_len, causal, scale, window)
 
 
+def attention_int8(q, k, v, causal=False, scale=None):
+    """attention_f in INT8: q and k quantised a row, v a tile of keys and channel, both products on exact s32 sums.
+
+    q: [B, Hq, Sq, D] f32, f16 or bf16; k, v: [B, Hkv, Sk, D] of the same type; any strides but in D, a multiple of 16 up to 256 (on
+    Hopper 128). causal and scale as in attention_f. -> out as q, lse float32 [B, Hq, Sq].
+    """
+    return _ops().attention_int8(q, k, v, causal, scale)
+
+
+def attention_int8_quantize(q, k, v):
+    """The first half of attention_int8 -> (q, q_scale, k, k_scale, v, v_scale): codes int8 and scales float32 for the second.
+
+    v's codes are pages of 64 keys, transposed, [B, Hkv, pages, 64 D]; v_scale is [B, Hkv, tiles, D], tiles of 256 keys (128 above D = 64).
+    """
+    return _ops().attention_int8_quantize(q, k, v)
+
+
+def attention_int8_codes(q, q_scale, k, k_scale, v, v_scale, causal=False, scale=None, dtype=None):
+    """The second half of attention_int8, of what attention_int8_quantize returns. dtype of out: float32 (default), float16, bfloat16."""
+    return _ops().attention_int8_codes(q, q_scale, k, k_scale, v, v_scale, causal, scale, dtype)
+
+
 def attention_f_paged(q, k_cache, v_cache, page_table, q_start, kv_len, k_scale=None, v_scale=None, causal=True, scale=None, window=0):
     """attention_f over the cache that kv_append writes.
 

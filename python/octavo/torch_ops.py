@@ -35,6 +35,10 @@ SCHEMAS = {
                  "ScalarType? dtype=None) -> Tensor",
     "gemm_w8a8_s32": "(Tensor x, Tensor w, Tensor? w_code_sum=None) -> Tensor",
     "attention_f": f"(Tensor q, Tensor k, Tensor v, Tensor? kv_len=None, {_MASK}) -> (Tensor, Tensor)",
+    "attention_int8": "(Tensor q, Tensor k, Tensor v, bool causal=False, float? scale=None) -> (Tensor, Tensor)",
+    "attention_int8_quantize": "(Tensor q, Tensor k, Tensor v) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "attention_int8_codes": "(Tensor q, Tensor q_scale, Tensor k, Tensor k_scale, Tensor v, Tensor v_scale, bool causal=False, "
+                            "float? scale=None, ScalarType? dtype=None) -> (Tensor, Tensor)",
     "attention_f_paged": "(Tensor q, Tensor k_cache, Tensor v_cache, Tensor page_table, Tensor q_start, Tensor kv_len, "
                          f"Tensor? k_scale=None, Tensor? v_scale=None, {_MASK}) -> (Tensor, Tensor)",
     "kv_append": "(Tensor k, Tensor v, Tensor positions, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor page_table, "
@@ -65,6 +69,11 @@ def _attended(q):
     return q.new_empty(q.shape), q.new_empty(q.shape[:-1], dtype=torch.float32)
 
 
+def _int8_codes(q, k):
+    return tuple(q.new_empty(shape, dtype=dtype) for shape, dtype in
+                 zip(eager.int8_attention_shapes(q, k), (torch.int8, torch.float32) * 3))
+
+
 def _embedded(ids, table, table_scale=None, dtype=None):
     return table.new_empty((*ids.shape, table.shape[-1]),
                            dtype=dtype or (torch.float32 if table.dtype == torch.int8 else table.dtype))
@@ -91,6 +100,10 @@ FAKES = {
     "gemm_w8a8": lambda x, x_scale, w, w_scale, bias=None, w_code_sum=None, dtype=None: _product(x, w, dtype or torch.float32),
     "gemm_w8a8_s32": lambda x, w, w_code_sum=None: _product(x, w, torch.int32),
     "attention_f": lambda q, k, v, kv_len=None, causal=True, scale=None, window=0: _attended(q),
+    "attention_int8": lambda q, k, v, causal=False, scale=None: (_like(q), q.new_empty(q.shape[:-1], dtype=torch.float32)),
+    "attention_int8_quantize": lambda q, k, v: _int8_codes(q, k),
+    "attention_int8_codes": lambda q, q_scale, k, k_scale, v, v_scale, causal=False, scale=None, dtype=None: (
+        q.new_empty(q.shape, dtype=dtype or torch.float32), q.new_empty(q.shape[:-1], dtype=torch.float32)),
     "attention_f_paged": lambda q, *rest, **options: _attended(q),
     "kv_append": lambda *tensors, **options: None,
     "sample": lambda logits, *rest, **options: logits.new_empty((1,), dtype=torch.int32),

@@ -7,6 +7,8 @@ import pytest
 
 import octavo
 
+# Kernels that torch.compile writes are compiled here, not by a pool of processes that each import torch first.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 # torch.compile on the CPU otherwise builds and imports a probe for each instruction set, which can take minutes.
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "0")
 

@@ -13,6 +13,8 @@ class Case:
     arguments: Callable  # (device, dtype) -> tuple for torch.ops.octavo.<op>
     reference: Callable  # (*arguments) -> tensors, in fp32; codes of INT8 outputs dequantised
     gradient: bool = False   # its float inputs may require gradients
+    error: float = 0         # > 0: what mean |got - reference| / mean |reference| may be, in place of the type's tolerance
+    outputs: Callable = None  # (results) -> tensors as the reference has them
 
 
 def on_cuda(name):
@@ -95,6 +97,23 @@ def paged(device, dtype):
     return rand(device, dtype, 6, 4, 16), k_cache, v_cache, page_table, q_start, kv_len
 
 
+def attended_turned(q, k, v, causal=False):
+    """attention_int8's layout, [B, H, S, D]."""
+    out, lse = attended(*(t.transpose(1, 2) for t in (q, k, v)), causal=causal)
+    return out.transpose(1, 2), lse.transpose(1, 2)
+
+
+def int8_attention_values(results):
+    """(q, q_scale, k, k_scale, v, v_scale) -> q, k, v; v's codes are pages of 64 keys, transposed, in the tensor cores' order."""
+    q, q_scale, k, k_scale, v, v_scale = (t.float() for t in results)
+    key = torch.arange(64, device=v.device)
+    slot = key - key % 16 + key % 8 // 2 * 4 + key % 16 // 8 * 2 + key % 2
+    keys, width = k.shape[2:]
+    pages = v.unflatten(3, (width, 64))[..., slot].transpose(3, 4).flatten(2, 3)[:, :, :keys]
+    tile = torch.arange(keys, device=v.device) // octavo._octavo.attention_int8_tile(width)
+    return q * q_scale[..., None], k * k_scale[..., None], pages * v_scale[:, :, tile]
+
+
 def attended_paged(q, k_cache, v_cache, page_table, q_start, kv_len):
     outs, lses = [], []
     for b in range(page_table.shape[0]):
@@ -145,6 +164,14 @@ CASES = {
     "gemm_w8a8_s32": Case(lambda d, t: (ints(d, 128, 5, 64, dtype=torch.int8, low=-128), ints(d, 128, 24, 64, dtype=torch.int8, low=-128)),
                           lambda x, w: (x.double() @ w.double().T).float()),
     "attention_f": Case(lambda d, t: (rand(d, t, 2, 5, 4, 16), rand(d, t, 2, 9, 2, 16), rand(d, t, 2, 9, 2, 16, seed=1)), attended),
+    "attention_int8": Case(lambda d, t: (rand(d, t, 2, 4, 70, 32), rand(d, t, 2, 2, 300, 32), rand(d, t, 2, 2, 300, 32, seed=1), True),
+                           attended_turned, error=0.02),
+    "attention_int8_quantize": Case(lambda d, t: (rand(d, t, 2, 4, 7, 32), rand(d, t, 2, 2, 300, 32), rand(d, t, 2, 2, 300, 32, seed=1)),
+                                    lambda q, k, v: (q.float(), k.float(), v.float()), error=0.01, outputs=int8_attention_values),
+    "attention_int8_codes": Case(
+        lambda d, t: (*octavo.attention_int8_quantize(rand(d, torch.float16, 1, 4, 70, 32), rand(d, torch.float16, 1, 2, 300, 32),
+                                                      rand(d, torch.float16, 1, 2, 300, 32, seed=1)), False, None, t),
+        lambda *codes_and_options: attended_turned(*int8_attention_values(codes_and_options[:6])), error=0.02),
     "attention_f_paged": Case(paged, attended_paged),
     "sample": Case(lambda d, t: (rand(d, t, 100), None, 0.0), lambda x, h, temperature: x.argmax()[None].float()),
 }

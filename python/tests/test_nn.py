@@ -47,6 +47,66 @@ def test_mlp(activation, bias, device):
     torch.testing.assert_close(graph(x), wanted, rtol=1e-4, atol=1e-5)
 
 
+def int8_error(mode, rows, device, dtype=torch.float32, bias=True):
+    linear = torch.nn.Linear(96, 64, bias=bias, device=device, dtype=dtype)
+    x = torch.randn(rows, 96, device=device, dtype=dtype)
+    with torch.no_grad():
+        got, wanted = octavo.nn.Int8Linear.from_linear(linear, mode)(x), linear(x)
+    assert got.dtype == dtype and got.shape == wanted.shape
+    return ((got - wanted).float().norm() / wanted.float().norm()).item()
+
+
+@pytest.mark.parametrize("mode", octavo.nn.Int8Linear.MODES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_int8_linear(mode, dtype, device):
+    for rows in (1, 16, 17, 200):
+        assert int8_error(mode, rows, device, dtype, bias=rows != 16) < 0.02
+    if dtype == torch.float32:  # activations that are quantised too err more
+        assert int8_error("w8a16", 200, device) < int8_error("w8a8", 200, device)
+
+
+def small_model(device="cpu"):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Sequential(torch.nn.Linear(64, 64, bias=False)),
+                               torch.nn.Linear(64, 8)).to(device)
+
+
+def test_quantize_a_model(device):
+    model, x = small_model(device), torch.randn(40, 32, device=device)
+    wanted = model(x)
+    assert octavo.quantize_(model, skip="3") is model
+    kinds = [type(model[0]), type(model[2][0]), type(model[3])]
+    assert kinds == [octavo.nn.Int8Linear, octavo.nn.Int8Linear, torch.nn.Linear]
+    with torch.no_grad():
+        assert ((model(x) - wanted).norm() / wanted.norm()).item() < 0.03
+        torch._dynamo.reset()
+        graph = torch.compile(model, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(graph(x), model(x))
+    twin = octavo.quantize_(small_model(device), skip="3")
+    for buffer in twin.buffers():
+        buffer.zero_()
+    assert not twin.load_state_dict(model.state_dict()).missing_keys
+    with torch.no_grad():
+        assert torch.equal(twin(x), model(x))
+    half = twin.half()  # scale and bias stay float32, codes int8
+    assert half[0].weight.dtype == torch.int8 and half[0].weight_scale.dtype == half[0].bias.dtype == torch.float32
+    with torch.no_grad():
+        torch.testing.assert_close(half(x.half()).float(), model(x), rtol=0.05, atol=0.05)
+
+
+def test_what_int8_refuses():
+    with pytest.raises(octavo.UsageError, match="mode is 'int4', expected one of auto, w8a16, w8a8"):
+        octavo.nn.Int8Linear(8, 8, mode="int4")
+    with pytest.raises(octavo.UsageError, match="itself an nn.Linear"):
+        octavo.quantize_(torch.nn.Linear(8, 8))
+    with pytest.raises(octavo.UsageError, match="no submodule of that name"):
+        octavo.quantize_(small_model(), skip=("lm_head",))
+    with pytest.raises(octavo.UsageError, match="meta device"):
+        octavo.nn.Int8Linear.from_linear(torch.nn.Linear(8, 8, device="meta"))
+    with pytest.raises(RuntimeError, match="octavo.gemm_w8a16 has no gradient"):
+        octavo.quantize_(small_model())(torch.randn(2, 32, requires_grad=True)).sum().backward()
+
+
 def test_what_is_refused():
     for module in (octavo.nn.RMSNorm, octavo.nn.LayerNorm):
         with pytest.raises(ValueError, match="has 2 dimensions, expected 1"):
