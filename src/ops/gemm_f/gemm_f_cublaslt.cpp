@@ -13,7 +13,7 @@
 #include "core/workspace.h"
 #include "cuda/device.h"
 #include "cuda/launch.h"
-#include "ops/gemm_f/cublaslt_abi.h"
+#include "ops/gemm_f/gemm_f_cublaslt_abi.h"
 #include "ops/gemm_f/gemm_f_cuda.h"
 
 namespace octavo {
