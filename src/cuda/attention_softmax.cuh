@@ -48,6 +48,13 @@ struct OnlineSoftmax {
   __device__ __forceinline__ void update(float (&s)[kCount], float c, float (&rescale)[2]) {
     float shift[2];
     raise(s, c, rescale, shift);
+    weigh(s, c, rescale, shift);
+  }
+
+  // The exponentials' part of update, with what raise gave.
+  template <int kCount>
+  __device__ __forceinline__ void weigh(float (&s)[kCount], float c, const float (&rescale)[2],
+                                        const float (&shift)[2]) {
 #pragma unroll
     for (int j = 0; j < kCount / 4; ++j)
 #pragma unroll

@@ -84,16 +84,18 @@ __device__ __forceinline__ int longest_queries(const AttentionSizes& s) {
 template <int kRows>
 class AttentionWork {
  public:
-  __device__ __forceinline__ explicit AttentionWork(const AttentionSizes& sizes) : sizes_(sizes) {
-    const int tiles = tiles_of(longest_queries(sizes)), packs = sizes.sequences * sizes.packs();
+  // first: the item that this block begins with, a permutation of the blocks.
+  __device__ __forceinline__ explicit AttentionWork(const AttentionSizes& sizes,
+                                                    int first = static_cast<int>(blockIdx.x))
+      : item_(first) {
+    const int tiles = tiles_of(sizes, longest_queries(sizes)), packs = sizes.sequences * sizes.packs();
     folds_ = sizes.causal && sizes.window == 0 && packs * tiles > static_cast<int>(gridDim.x);
     per_pack_ = folds_ ? (tiles + 1) / 2 : tiles;
     items_ = packs * per_pack_;
-    item_ = static_cast<int>(blockIdx.x);
   }
 
   // The next tile of this block. The whole warp calls.
-  __device__ __forceinline__ bool next(AttentionTile& t) {
+  __device__ __forceinline__ bool next(const AttentionSizes& sizes, AttentionTile& t) {
     if (short_tile_ >= 0) {
       t.row = short_tile_ * kRows, short_tile_ = -1;
       return true;
@@ -101,15 +103,15 @@ class AttentionWork {
     while (item_ < items_) {
       const int pack = item_ / per_pack_, at = item_ - pack * per_pack_;
       item_ += static_cast<int>(gridDim.x);
-      t.sequence = pack / sizes_.packs();
-      t.first_token = sizes_.q_start[t.sequence];
-      t.queries = sizes_.q_start[t.sequence + 1] - t.first_token;
-      t.keys = sizes_.kv_len[t.sequence];
-      const int tiles = tiles_of(t.queries);
+      t.sequence = pack / sizes.packs();
+      t.first_token = sizes.q_start[t.sequence];
+      t.queries = sizes.q_start[t.sequence + 1] - t.first_token;
+      t.keys = sizes.kv_len[t.sequence];
+      const int tiles = tiles_of(sizes, t.queries);
       const int tile = folds_ ? tiles - 1 - at : at;
       if (tile < (folds_ ? at : 0) || tile >= tiles) continue;
-      t.head = (pack - t.sequence * sizes_.packs()) << sizes_.pack_shift;
-      t.kv_head = t.head / (sizes_.q_heads / sizes_.kv_heads);
+      t.head = (pack - t.sequence * sizes.packs()) << sizes.pack_shift;
+      t.kv_head = t.head / (sizes.q_heads / sizes.kv_heads);
       t.row = tile * kRows;
       if (folds_ && at < tile) short_tile_ = at;
       return true;
@@ -118,10 +120,9 @@ class AttentionWork {
   }
 
  private:
-  __device__ __forceinline__ int tiles_of(int queries) const {
-    return ((queries << sizes_.pack_shift) + kRows - 1) / kRows;
+  __device__ __forceinline__ static int tiles_of(const AttentionSizes& sizes, int queries) {
+    return ((queries << sizes.pack_shift) + kRows - 1) / kRows;
   }
-  const AttentionSizes& sizes_;
   int item_, items_, per_pack_, short_tile_ = -1;
   bool folds_;
 };

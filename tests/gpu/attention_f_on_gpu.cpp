@@ -255,10 +255,10 @@ std::vector<OpCase> attention_f_on_gpu() {
   std::vector<OpCase> cases = attention_f_cases();
   add_edges(cases), add_masks(cases), add_hard(cases), add_layouts(cases), add_other_dims(cases);
   // NOTE: tensor cores cut off bits of their sums, always downwards, so scores and their LSE are off by some 2^-22 with a sign; the
-  // plain version rounds to nearest, which averages out.
+  // plain version rounds to nearest, which averages out. 2^-21, times 8 since the rule allows the mean an eighth of the slack.
   for (OpCase& c : cases)
     for (harness::CaseArg& arg : c.args)
-      if (arg.name == "lse") arg.relative_slack = 0x1p-21;
+      if (arg.name == "lse") arg.relative_slack = 0x1p-18;
   return cases;
 }
 

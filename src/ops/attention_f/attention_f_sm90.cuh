@@ -145,10 +145,10 @@ template <class C>
 __device__ __forceinline__ void assign_tiles(AttentionShared<C>& shared, const AttentionCall& call) {
   cuda::AttentionWork<C::kRows> work(call.sizes);
   TileSlot<C> at;
+  cuda::AttentionTile tile;
   bool more = true;
   for (; more; ++at.n) {
-    cuda::AttentionTile tile;
-    more = work.next(tile);
+    more = work.next(call.sizes, tile);
     if (!more) tile.sequence = -1;
     ptx::mbarrier_wait(&shared.q_empty[at.stage()], at.phase() ^ 1);
     if (threadIdx.x % 32 == 0) {
