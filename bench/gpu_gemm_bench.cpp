@@ -146,8 +146,9 @@ class Bench {
     const cuda::Stream& stream = stream_;
     const Context ctx = cuda::context_on(stream);
     Set set = make_set(stream, source_, s);
-    const cuda::DeviceBuffer more(s.m * s.n * 2), codes(s.m * s.n);
-    more.fill(stream, 0);
+    const cuda::DeviceBuffer more(s.m * s.n * 2), codes(s.m * s.n), amax(s.m * 4);
+    more.fill(stream, 0), amax.fill(stream, 0);
+    const Tensor y_amax(amax.data(), DType::f32, {s.m}, Backend::cuda);
     const Tensor& y = set.args.y;
     const Tensor half(y.data(), DType::bf16, {s.m, s.n / 2}, Backend::cuda);
     const auto every_second = [&](int64_t first) {
@@ -174,6 +175,9 @@ class Bench {
         {"residual", product([&](auto& a) {
            a.residual = Tensor(more.data(), DType::bf16, {s.m, s.n}, Backend::cuda);
          })},
+        {"amax", product([&](auto& a) { a.y_amax = y_amax; })},
+        {"silu_mul amax",
+         product([&](auto& a) { a.activation = GemmActivation::silu_mul, a.y = half, a.y_amax = y_amax; })},
         {"i8", product([&](auto& a) {
            a.y_scale = ConstTensor(step, DType::f32, {1}, Backend::cuda);
            a.y = Tensor(codes.data(), DType::i8, {s.m, s.n}, Backend::cuda);
@@ -230,21 +234,23 @@ class Bench {
 };
 
 std::string name_of_plan(const Int8Plan& p) {
-  return fmt::format("{}/split{}/group{}", shape_of(p.tile).name, p.split, p.group);
+  return fmt::format("{}/split{}/group{}{}", shape_of(p.tile).name, p.split, p.group,
+                     p.overlap ? "" : "/after");
 }
 
 std::vector<Int8Plan> other_plans(const Size& s) {
   std::vector<Int8Plan> plans;
   if (!s.few()) {
     for (const Int8Tile tile : {Int8Tile::m128_n256, Int8Tile::m128_n128_in_turn})
-      for (const int group : {4, 8}) plans.push_back({tile, 1, group});
+      for (const int group : {1, 2, 4, 8}) plans.push_back({tile, 1, group});
     return plans;
   }
   for (int i = 0; i < kInt8Tiles; ++i) {
     const auto tile = static_cast<Int8Tile>(i);
-    if (shape_of(tile).m < s.m / 4 || shape_of(tile).m > 16 * s.m) continue;
+    if (shape_of(tile).m < s.m / 4 || shape_of(tile).m > 64 * s.m) continue;
     for (const int split : {1, 2, 4})
-      if (split == 1 || is_few(tile)) plans.push_back({tile, split, 8});
+      for (const bool overlap : {true, false})
+        if (split == 1 || is_few(tile)) plans.push_back({tile, split, 8, overlap});
   }
   return plans;
 }

@@ -7,7 +7,8 @@ M <= 256: a CUDA graph over rotated inputs. M >= 1024: bursts after 0.1 s of idl
 
 CUTLASS is not among them: its rows (impl cutlass_int8) come from a program of its own, run in the same session and imported beside this one's.
 
-usage: gemm_int8.py --out FILE [--match TEXT] [--peer IMPL]... [--seconds S] [--burst-only]   (S: start no new case after that many seconds)
+usage: gemm_int8.py --out FILE [--match TEXT] [--peer IMPL]... [--seconds S] [--burst-only] [--after]
+S: start no new case after that many seconds. --after: also what torch takes for the ops that may follow the product of AFTER.
 """
 import argparse
 import json
@@ -20,6 +21,7 @@ SIGMA = 31.75
 FEATURES = [(4096, 4096), (28672, 4096), (4096, 14336)]
 SIZES = [(8192, 8192, 8192)] + [(m, n, k) for m in (8192, 4096, 2048, 1024, 1, 16, 32, 64, 128, 256) for n, k in FEATURES]
 L2_FACTOR = 4
+AFTER = (8192, 28672, 4096)
 
 
 def codes(rows, width):
@@ -114,6 +116,15 @@ def graph_ms(peer, sets):
     return statistics.median(between_events(1, graph.replay) / calls for _ in range(9))
 
 
+def ops_after(m, n):
+    """In place on y, so that each reads and writes the fewest bytes that a separate op can."""
+    y, other = (torch.randn(m, n, device="cuda").bfloat16() for _ in range(2))
+    bias = torch.randn(n, device="cuda").bfloat16()
+    gelu = torch.ops.aten.gelu_
+    return {"op bias": lambda: y.add_(bias), "op residual": lambda: y.add_(other), "op gelu_erf": lambda: gelu(y),
+            "op gelu_tanh": lambda: gelu(y, approximate="tanh")}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
@@ -121,6 +132,7 @@ def main():
     parser.add_argument("--peer", action="append", help="only this one (several: these)")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--burst-only", action="store_true")
+    parser.add_argument("--after", action="store_true")
     options = parser.parse_args()
     begin, rows = time.monotonic(), []
     l2_bytes = torch.cuda.get_device_properties(0).L2_cache_size
@@ -157,6 +169,12 @@ def main():
                 print(f"{name:<18} {peer.impl:<14} {regime:<10.10} {1000 * ms:9.2f} us {tflops:7.0f} TOPS", flush=True)
             del inputs
             torch.cuda.empty_cache()
+    m, n, k = AFTER
+    for name, call in ops_after(m, n).items() if options.after else ():
+        ms = burst_ms(between_events(3, call), call)
+        rows.append({"op": "gemm_w8a8", "case": f"{m}x{n}x{k}/{name}", "shape": {"M": m, "N": n, "K": k}, "impl": "torch", "variant": name,
+                     "ms": {"p50": ms}, "regime": "burst"})
+        print(f"{m}x{n}x{k} {name:<20} {1000 * ms:9.2f} us", flush=True)
     with open(options.out, "w") as f:
         json.dump({"schema": 1, "gpu": torch.cuda.get_device_name(0), "torch": torch.__version__, "rows": rows}, f, indent=1)
 

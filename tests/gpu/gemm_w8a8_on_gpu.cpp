@@ -37,6 +37,7 @@ GemmW8A8Args args_of(const OpCase& c, harness::CaseTensors t) {
           .activation = activation_of(c.name),
           .residual = at("residual"),
           .y_scale = at("y_scale"),
+          .y_amax = at("y_amax"),
           .y = at("y"),
           // Inputs are copied before each call, and a copy is complete before the kernel starts.
           .constant_weights = c.shape[0].second % 2 == 0};

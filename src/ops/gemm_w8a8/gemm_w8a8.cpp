@@ -39,6 +39,7 @@ void validate_policy(const GemmW8A8Args& a) {
   } else {
     refuse("y_scale", bool(a.y_scale), "y is not i8");
   }
+  refuse("y_amax", a.y_amax && size_of(a.y.dtype()) != 2, "y is neither f16 nor bf16");
   refuse("residual", a.residual && activates, "there is an activation; add it afterwards");
 }
 
@@ -70,6 +71,7 @@ void validate(const Context& ctx, const GemmW8A8Args& a) {
   if (a.bias) expect("bias", a.bias, {DType::f32}, {n});
   if (a.residual) expect("residual", a.residual, {a.y.dtype()}, {m, n});
   if (a.y.dtype() == DType::i8) expect("y_scale", a.y_scale, {DType::f32}, {1});
+  if (a.y_amax) expect("y_amax", a.y_amax, {DType::f32}, {m});
 }
 
 // body(n_begin, n_end) over the columns of y, in multiples of kInt8TaskCols: whole tiles for every thread.
@@ -225,6 +227,7 @@ int64_t gemm_w8a8_workspace_bytes(const Context&, const GemmW8A8Args&) {
 void gemm_w8a8(const Context& ctx, const GemmW8A8Args& args) {
   validate(ctx, args);
   choose(kVariants, kOp, ctx, args).run(ctx, args);
+  if (args.y_amax && ctx.backend == Backend::cpu) gemm_w8a8_raise_amax(args);
 }
 
 KernelInfo gemm_w8a8_variant(const Context& ctx, const GemmW8A8Args& args) {

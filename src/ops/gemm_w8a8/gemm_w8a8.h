@@ -31,7 +31,10 @@ struct GemmW8A8Args {
       residual;  // optional, without activation: [M, N] of y's type (f32, f16, bf16); may be y's memory
   ConstTensor
       y_scale;  // with y of i8: [1] f32; y = clamp(round_half_even(v * (1 / y_scale)), -127, 127), NaN: 0
-  Tensor y;     // [M, N], silu_mul: [M, N / 2]; f32 | f16 | bf16 | i8 (scaled) | i32 (acc); any row stride
+  // Optional, with y of f16 or bf16: [M] f32. Raised to the row's largest |y| (as stored; NaN above Inf above every number),
+  // from what it held: 0 at first. It is the amax that quantises y by rows.
+  Tensor y_amax = {};
+  Tensor y;  // [M, N], silu_mul: [M, N / 2]; f32 | f16 | bf16 | i8 (scaled) | i32 (acc); any row stride
   // A promise: w, w_scale and bias were complete before any work started that is still in flight on the stream. Then a
   // GPU reads them while the kernel before this one still runs.
   bool constant_weights = false;

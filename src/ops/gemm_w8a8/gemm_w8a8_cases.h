@@ -20,6 +20,7 @@ struct GemmW8A8Shape {
   bool bias = false, code_sum = false;
   GemmActivation activation = GemmActivation::none;
   bool residual = false;
+  bool amax = false;
   bool constant_weights = false;
   Int8Codes codes = Int8Codes::all;
   bool hard_scales = false;         // x_scale holds NaN, Inf, 0 and denormals
@@ -35,11 +36,12 @@ inline harness::OpCase gemm_w8a8_case(const GemmW8A8Shape& s, std::string why) {
   constexpr const char* kCodes[] = {"", "/lowest", "/opposite"};
   OpCase c;
   constexpr const char* kActivations[] = {"", "/gelu_erf", "/gelu_tanh", "/silu_mul"};
-  c.name = fmt::format("{}x{}x{}/{}{}{}{}{}{}{}{}{}", s.m, s.n, s.k, name_of(s.y), s.bias ? "/bias" : "",
-                       kActivations[static_cast<int>(s.activation)], s.residual ? "/residual" : "",
-                       s.code_sum ? "/code_sum" : "", kCodes[static_cast<int>(s.codes)],
-                       s.hard_scales ? "/hard" : "", s.pitch ? fmt::format("/pitch{}", s.pitch) : "",
-                       s.misalign ? fmt::format("/misalign{}", s.misalign) : "");
+  c.name =
+      fmt::format("{}x{}x{}/{}{}{}{}{}{}{}{}{}{}", s.m, s.n, s.k, name_of(s.y), s.bias ? "/bias" : "",
+                  kActivations[static_cast<int>(s.activation)], s.residual ? "/residual" : "",
+                  s.amax ? "/amax" : "", s.code_sum ? "/code_sum" : "", kCodes[static_cast<int>(s.codes)],
+                  s.hard_scales ? "/hard" : "", s.pitch ? fmt::format("/pitch{}", s.pitch) : "",
+                  s.misalign ? fmt::format("/misalign{}", s.misalign) : "");
   c.why = std::move(why);
   c.perf = s.perf;
   c.nan_declared = s.hard_scales;
@@ -62,7 +64,7 @@ inline harness::OpCase gemm_w8a8_case(const GemmW8A8Shape& s, std::string why) {
   const int x = add_matrix(input("x", DType::i8, {s.m, s.k}, x_fill));
   const int w = add_matrix(input("w", DType::i8, {s.n, s.k}, w_fill));
   const int y = add_matrix(output("y", s.y, {s.m, y_columns}, activates ? Judge::floats : Judge::exact));
-  int x_scale = -1, w_scale = -1, bias = -1, code_sum = -1, residual = -1, y_scale = -1;
+  int x_scale = -1, w_scale = -1, bias = -1, code_sum = -1, residual = -1, y_scale = -1, y_amax = -1;
   if (scaled) {
     const auto hard = [](HostTensor& t, uint64_t) {
       const double values[] = {0.01, NAN, INFINITY, 0.0, 0x1p-140, 1e30};
@@ -78,6 +80,16 @@ inline harness::OpCase gemm_w8a8_case(const GemmW8A8Shape& s, std::string why) {
   if (s.bias) bias = add(input("bias", DType::f32, {s.n}, normal(activates ? 1 : 10)));
   if (s.residual) residual = add_matrix(input("residual", s.y, {s.m, s.n}, normal(10)));
   if (s.y == DType::i8) y_scale = add(input("y_scale", DType::f32, {1}, constant(0.37)));
+  if (s.amax) {
+    CaseArg arg = output("y_amax", DType::f32, {s.m}, activates ? Judge::floats : Judge::exact);
+    arg.fill = activates ? constant(0) : [](HostTensor& t, uint64_t) {
+      const double before[] = {0, 0, 3, 1e6};  // of a part of the row that another product made
+      for (int64_t i = 0; i < t.numel(); ++i) t.set(i, before[i % 4]);
+    };
+    arg.relative_slack = s.y == DType::bf16 ? 0x1p-7 : 0x1p-10,
+    arg.nmse_cap = 1e-5;  // it is y's element, rounded as y
+    y_amax = add(std::move(arg));
+  }
   if (s.code_sum) {
     const uint64_t w_seed = seed_of(c.name + "/w");
     const auto sum_rows = [=, n = s.n, k = s.k](HostTensor& t, uint64_t) {
@@ -102,6 +114,7 @@ inline harness::OpCase gemm_w8a8_case(const GemmW8A8Shape& s, std::string why) {
                         .activation = s.activation,
                         .residual = at(residual),
                         .y_scale = at(y_scale),
+                        .y_amax = at(y_amax),
                         .y = at(y),
                         .constant_weights = s.constant_weights};
   };
@@ -125,6 +138,17 @@ void add_policies(int64_t m, int64_t n, int64_t k, int64_t pitch, Add&& add) {
         add({.m = m, .n = n, .k = k, .y = y, .bias = bias, .activation = activation, .pitch = pitch});
     add({.m = m, .n = n, .k = k, .y = y, .residual = true, .pitch = pitch});
     add({.m = m, .n = n, .k = k, .y = y, .bias = true, .residual = true, .pitch = pitch});
+    if (size_of(y) != 2) continue;
+    for (const auto activation : {GemmActivation::none, GemmActivation::gelu_tanh, GemmActivation::silu_mul})
+      add({.m = m,
+           .n = n,
+           .k = k,
+           .y = y,
+           .bias = true,
+           .activation = activation,
+           .amax = true,
+           .pitch = pitch});
+    add({.m = m, .n = n, .k = k, .y = y, .residual = true, .amax = true, .pitch = pitch});
   }
   for (const bool bias : {false, true})
     add({.m = m, .n = n, .k = k, .y = DType::i8, .bias = bias, .pitch = pitch});
@@ -180,6 +204,9 @@ inline std::vector<harness::OpCase> gemm_w8a8_cases() {
   for (const DType y : {DType::bf16, DType::i8})
     add({.m = 12, .n = 20, .k = 70, .y = y, .bias = true, .residual = y != DType::i8, .hard_scales = true},
         "NaN and Inf through a residual, and to INT8");
+  for (const DType y : {DType::bf16, DType::f16})
+    add({.m = 12, .n = 20, .k = 70, .y = y, .bias = true, .amax = true, .hard_scales = true},
+        "NaN and Inf are a row's amax");
 
   // Llama-3.2-1B: qkv, attention output, gate and up, down, logits.
   for (const int64_t m : {1, 8, 32, 128, 512})

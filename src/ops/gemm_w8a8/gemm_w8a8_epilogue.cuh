@@ -18,6 +18,7 @@ struct Int8Output {
   const float* bias;                  // [n], or null
   const float* y_scale;               // [1], i8 only
   const void* residual;               // [m, n] of y's type, or null
+  float* y_amax;                      // [m], or null
   void* y;                            // [m, n], silu_mul: [m, n / 2]
   int64_t y_stride, residual_stride;  // elements
   DType y_type;
@@ -36,6 +37,7 @@ inline Int8Output int8_output(const GemmW8A8Args& a) {
           .bias = static_cast<const float*>(a.bias.data()),
           .y_scale = static_cast<const float*>(a.y_scale.data()),
           .residual = a.residual.data(),
+          .y_amax = static_cast<float*>(a.y_amax.data()),
           .y = a.y.data(),
           .y_stride = a.y.stride(0),
           .residual_stride = a.residual ? a.residual.stride(0) : 0,
@@ -46,8 +48,8 @@ inline Int8Output int8_output(const GemmW8A8Args& a) {
           .aligned = rows_on_16(a.y) && rows_on_16(a.residual)};
 }
 
-// What a kernel does between v and y. `any`: asks the call at run time.
-enum class Int8Policy : uint8_t { scales, gelu_erf, gelu_tanh, silu_mul, residual, any };
+// What a kernel does between v and y. `any`: asks the call at run time. All but `scales` raise y_amax where the call has one.
+enum class Int8Policy : uint8_t { scales, amax, gelu_erf, gelu_tanh, silu_mul, residual, any };
 
 template <class Y>
 __device__ __forceinline__ Y* y_at(const Int8Output& out, int row, int column) {
@@ -93,6 +95,28 @@ __device__ __forceinline__ void with_y_type(const Int8Output& out, F&& f) {
   }
 }
 
+// y_amax of a row, by the bits of a magnitude: numbers that are not negative are ordered as their bits, NaN behind Inf.
+__device__ __forceinline__ void raise_amax(const Int8Output& out, int64_t row, uint32_t bits) {
+  atomicMax(reinterpret_cast<unsigned*>(out.y_amax) + row, bits);
+}
+// The magnitudes of the first `count` of eight 16-bit values, two by two the larger of them.
+__device__ __forceinline__ uint32_t magnitudes_of(uint4 values, int count) {
+  const uint32_t words[4] = {values.x, values.y, values.z, values.w};
+  uint32_t most = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t mask = count >= 2 * i + 2 ? 0x7fff7fffu : count == 2 * i + 1 ? 0x7fffu : 0u;
+    most = __vmaxu2(most, words[i] & mask);
+  }
+  return most;
+}
+template <class Y>
+__device__ __forceinline__ uint32_t amax_bits(uint32_t pair) {
+  float both[2];
+  cuda::unpack_pair(max(pair & 0xffffu, pair >> 16), Y{}, both);
+  return __float_as_uint(both[0]);
+}
+
 // One output by the call's policy. `up`: v of the next column, for silu_mul; column: of y.
 template <class Y>
 __device__ __forceinline__ void store_one(const Int8Output& out, int64_t row, int64_t column, float v,
@@ -107,6 +131,8 @@ __device__ __forceinline__ void store_one(const Int8Output& out, int64_t row, in
       v = activated<Y, Int8Policy::any>(out, v);
     if (out.residual) v = __fadd_rn(v, residual_at<Y>(out, row, column));
     cuda::store_element(y, v);
+    if constexpr (sizeof(Y) == 2)
+      if (out.y_amax) raise_amax(out, row, __float_as_uint(fabsf(cuda::rounded<Y>(v))));
   }
 }
 
@@ -229,14 +255,19 @@ class SumStore {
       for (int i = 0; i < kSteps; ++i) {
         const int r = kRowsAtOnce * i + lane_ / kParts, part = lane_ % kParts;
         const uint4 vector = *reinterpret_cast<const uint4*>(bytes_ + place_in_rows_of_128(r, part));
-        if (row_ + r < out_.m)
-          store_vector<Y>(out_, row_ + r, column_ + kColumns * chunk + part * kPart, y_columns_, vector);
+        const int column = column_ + kColumns * chunk + part * kPart;
+        if (row_ + r < out_.m) store_vector<Y>(out_, row_ + r, column, y_columns_, vector);
+        if constexpr (kAmax)
+          if (out_.y_amax) most_[i] = __vmaxu2(most_[i], magnitudes_of(vector, y_columns_ - column));
       }
     }
+    if constexpr (kAmax)
+      if (out_.y_amax) raise_amaxes();
   }
 
  private:
   static constexpr bool kSilu = kPolicy == Int8Policy::silu_mul;
+  static constexpr bool kAmax = kPolicy != Int8Policy::scales && sizeof(Y) == 2;
   static constexpr int kPerOutput = kSilu ? 2 : 1, kPart = 16 / static_cast<int>(sizeof(Y));
   static constexpr int kMost = 128 / static_cast<int>(sizeof(Y)), kAll = 2 * kCount / kPerOutput;
   static constexpr int kColumns = kMost < kAll ? kMost : kAll;  // of y, of a chunk
@@ -245,6 +276,18 @@ class SumStore {
   static constexpr int kEights = kColumns * kPerOutput / 8;  // groups of 8 columns of sums of a chunk
   static constexpr int kChunks = 2 * kCount / (kColumns * kPerOutput);
   static_assert(kPolicy != Int8Policy::residual || kSteps == 4, "a residual fills whole chunks");
+
+  // most_: of the rows that this lane stored, each of which kParts lanes stored together.
+  __device__ __forceinline__ void raise_amaxes() {
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+#pragma unroll
+      for (int lanes = 1; lanes < kParts; lanes *= 2)
+        most_[i] = __vmaxu2(most_[i], __shfl_xor_sync(~0u, most_[i], lanes));
+      const int row = row_ + kRowsAtOnce * i + lane_ / kParts;
+      if (lane_ % kParts == 0 && row < out_.m) raise_amax(out_, row, amax_bits<Y>(most_[i]));
+    }
+  }
 
   // v of columns 8 j + pair and the next, of row lane / 4 + 8 half.
   __device__ __forceinline__ float2 scaled_pair(const int32_t (&acc)[kCount], int j, int half) const {
@@ -353,6 +396,7 @@ class SumStore {
   int lane_, y_columns_;
   float inverse_;
   uint4 residual_[4];
+  uint32_t most_[kSteps] = {};
 };
 
 template <class Y, Int8Policy kPolicy, int kCount>

@@ -90,8 +90,14 @@ struct SixteenTokens {
     cuda::ptx::store_matrices_transposed(staging + lane / 8 % 2 * 16 + lane / 16 * 8 + lane % 8, words);
     __syncwarp();
     const int at = lane / 2, part = lane % 2;
-    if (at < tokens && features.first + 8 * part < out.n)
-      store_vector<Y>(out, token + at, features.first + 8 * part, out.n, staging[16 * part + at]);
+    const bool exists = at < tokens && features.first + 8 * part < out.n;
+    const uint4 vector = staging[16 * part + at];
+    if (exists) store_vector<Y>(out, token + at, features.first + 8 * part, out.n, vector);
+    if (out.y_amax) {
+      uint32_t most = exists ? magnitudes_of(vector, out.n - features.first - 8 * part) : 0u;
+      most = __vmaxu2(most, __shfl_xor_sync(~0u, most, 1));
+      if (part == 0 && at < tokens) raise_amax(out, token + at, amax_bits<Y>(most));
+    }
   }
 
   // Any type and policy, element by element.
@@ -224,11 +230,12 @@ __global__ void __launch_bounds__(kFewThreads, C::kPerCore)
     ptx::mbarrier_init_fence();
   }
   __syncwarp();
-  ptx::cluster_arrive(), ptx::cluster_wait();  // nobody writes to a block whose barriers are not there yet
+  ptx::cluster_arrive_relaxed(),
+      ptx::cluster_wait();  // nobody writes to a block whose barriers are not there yet
   ptx::grid_dependency_release();
 
   if (group == 2) {
-    if (threadIdx.x == kConsumers) {
+    if (ptx::elect_one()) {
       Slot<C> slot;
       produce_first<C, true>(shared.stages, slot, call, k_range(call.k_blocks, split, rank), at.row,
                              at.column, 0);
@@ -254,7 +261,7 @@ void run_few(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) {
                 .block = dim3(kFewThreads),
                 .shared_bytes = sizeof(FewShared<C>),
                 .cluster = plan.split,
-                .overlap = true},
+                .overlap = plan.overlap},
                gemm_w8a8_few_tokens<C>, call);
 }
 

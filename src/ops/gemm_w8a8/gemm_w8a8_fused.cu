@@ -1,4 +1,4 @@
-// gemm_w8a8 on Hopper, many tokens, with GELU, SwiGLU's product, a residual or INT8 out: one tile for all, whose warpgroups
+// gemm_w8a8 on Hopper, many tokens, with GELU, SwiGLU's product, a residual, rows' amax or INT8 out: one tile for all, whose warpgroups
 // work in turn, so that the epilogue of one runs beside the products of the other.
 #include "ops/gemm_w8a8/gemm_w8a8_cuda.h"
 #include "ops/gemm_w8a8/gemm_w8a8_many.cuh"
@@ -9,6 +9,9 @@ namespace {
 template <class Y>
 void run_policy(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) {
   if (a.residual) return run_tiles<Tile128x128InTurn, Y, Int8Policy::residual>(ctx, a, plan);
+  if constexpr (sizeof(Y) == 2)
+    if (a.activation == GemmActivation::none)
+      return run_tiles<Tile128x128InTurn, Y, Int8Policy::amax>(ctx, a, plan);
   switch (a.activation) {
     case GemmActivation::gelu_erf: return run_tiles<Tile128x128InTurn, Y, Int8Policy::gelu_erf>(ctx, a, plan);
     case GemmActivation::gelu_tanh:

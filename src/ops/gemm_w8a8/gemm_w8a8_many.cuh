@@ -12,6 +12,7 @@ using Tile128x256Alone = Int8Config<128, 256, 4, 1, false, false>;
 using Tile64x128 = Int8Config<64, 128, 8, 1, false, true>;
 using Tile64x64 = Int8Config<64, 64, 12, 1, false, true>;
 using Tile64x64Shared = Int8Config<64, 64, 12, 2, false, true>;
+using Tile64x32 = Int8Config<64, 32, 16, 1, false, true>;
 
 template <class C>
 struct TileShared {
@@ -99,19 +100,25 @@ __global__ void __launch_bounds__(kInt8Threads, 1) gemm_w8a8_tiles(const __grid_
     ptx::mbarrier_init_fence();
   }
   __syncwarp();
-  ptx::cluster_arrive(), ptx::cluster_wait();  // nobody writes to a block whose barriers are not there yet
+  if constexpr (C::kSharers > 1)
+    ptx::cluster_arrive_relaxed(),
+        ptx::cluster_wait();  // nobody writes to a block whose barriers are not there
+  else
+    __syncthreads();
   ptx::grid_dependency_release();
 
   if (group == 0) {
     ptx::give_registers_back<C::kProducerRegisters>();
-    if (threadIdx.x == 0) produce_tiles(shared, call, rank);
+    const int warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
+    if (warp == 0 && ptx::elect_one()) produce_tiles(shared, call, rank);
     __syncwarp();
   } else {
     ptx::take_registers<C::kConsumerRegisters>();
     ptx::grid_dependency_wait();
     consume_tiles<C, Y, kPolicy>(shared, call, group - 1, rank);
   }
-  ptx::cluster_arrive(), ptx::cluster_wait();  // the peer still arrives at this block's barriers
+  if constexpr (C::kSharers > 1)
+    ptx::cluster_arrive_relaxed(), ptx::cluster_wait();  // the peer still arrives at this block's barriers
 #else
   __trap();
 #endif
@@ -126,7 +133,7 @@ void run_tiles(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) 
                           .block = dim3(kInt8Threads),
                           .shared_bytes = sizeof(TileShared<C>),
                           .cluster = C::kSharers,
-                          .overlap = true};
+                          .overlap = plan.overlap};
   const auto kernel = gemm_w8a8_tiles<C, Y, kPolicy>;
   const int64_t resident = cuda::resident_clusters(reinterpret_cast<const void*>(kernel), shape);
   shape.grid.x *= static_cast<unsigned>(resident < call.grid.count() ? resident : call.grid.count());

@@ -1,5 +1,6 @@
 #include "ops/gemm_w8a8/gemm_w8a8_ref.h"
 
+#include <cmath>
 #include <vector>
 
 #include "core/element.h"
@@ -74,6 +75,17 @@ void gemm_w8a8_ref(const GemmW8A8Args& a, int64_t n_begin, int64_t n_end) {
     }
     if (a.activation != GemmActivation::none && n_end > n_begin)
       store_activated<Real>(a, v, m, n_begin, n_end);
+  }
+}
+
+void gemm_w8a8_raise_amax(const GemmW8A8Args& a) {
+  for (int64_t m = 0; m < a.y.dim(0); ++m) {
+    double amax = load_at<double>(a.y_amax, m);
+    for (int64_t n = 0; n < a.y.dim(1); ++n) {
+      const double v = std::fabs(load_at<double>(a.y, m, n));
+      if (v > amax || std::isnan(v)) amax = v;  // NaN stays: nothing is above it
+    }
+    store_at(a.y_amax, amax, m);
   }
 }
 

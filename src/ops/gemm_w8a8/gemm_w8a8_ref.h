@@ -11,9 +11,13 @@ namespace octavo {
 template <class Real>
 void gemm_w8a8_ref(const GemmW8A8Args& args, int64_t n_begin, int64_t n_end);
 
+// y_amax from y, where it was asked for.
+void gemm_w8a8_raise_amax(const GemmW8A8Args& args);
+
 template <class Real = double>
 void gemm_w8a8_ref(const GemmW8A8Args& args) {
   gemm_w8a8_ref<Real>(args, 0, args.w.dim(0));
+  if (args.y_amax) gemm_w8a8_raise_amax(args);
 }
 
 // INT8 out: inverse = 1 / y_scale.

@@ -173,13 +173,12 @@ bool gemm_w8a8_fits_sm80(const GemmW8A8Args& a, const DeviceFacts& facts) {
 
 void gemm_w8a8_sm80(const Context& ctx, const GemmW8A8Args& a) {
   if (a.y.numel() == 0) return;
-  if (a.activation != GemmActivation::none || a.residual) return run<void>(ctx, a);
+  if (a.activation != GemmActivation::none || a.residual || a.y_amax) return run<void>(ctx, a);
   switch (a.y.dtype()) {
-    case DType::i8: return run<void>(ctx, a);
     case DType::f32: return run<float>(ctx, a);
     case DType::f16: return run<F16>(ctx, a);
     case DType::bf16: return run<BF16>(ctx, a);
-    default: return run<int32_t>(ctx, a);
+    default: return run<void>(ctx, a);
   }
 }
 

@@ -16,7 +16,7 @@ void run_plain(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) 
 }
 
 bool is_plain(const GemmW8A8Args& a) {
-  return a.activation == GemmActivation::none && !a.residual && a.y.dtype() != DType::i8;
+  return a.activation == GemmActivation::none && !a.residual && !a.y_amax && a.y.dtype() != DType::i8;
 }
 
 }  // namespace

@@ -9,6 +9,7 @@ template <class Y>
 void run_some(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) {
   switch (plan.tile) {
     case Int8Tile::m64_n128: return run_tiles<Tile64x128, Y>(ctx, a, plan);
+    case Int8Tile::m64_n32: return run_tiles<Tile64x32, Y>(ctx, a, plan);
     case Int8Tile::m64_n64: return run_tiles<Tile64x64, Y>(ctx, a, plan);
     case Int8Tile::m64_n64_shared: return run_tiles<Tile64x64Shared, Y>(ctx, a, plan);
     default: return run_tiles<Tile128x256Alone, Y>(ctx, a, plan);

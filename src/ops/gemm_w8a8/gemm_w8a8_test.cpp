@@ -223,6 +223,36 @@ TEST_P(GemmW8A8, KnownValuesOfPolicies) {
   EXPECT_EQ(codes[1], -2) << "-1.5 to even";
 }
 
+// The row's amax is that of y as stored, whatever stands behind the sums, and never falls.
+TEST_P(GemmW8A8, AmaxIsThatOfTheStoredRow) {
+  constexpr int64_t kRows = 9, kColumns = 38, kDepth = 50;
+  HostTensor x(DType::i8, {kRows, kDepth}), w(DType::i8, {kColumns, kDepth}), x_scale(DType::f32, {kRows}),
+      w_scale(DType::f32, {kColumns}), amax(DType::f32, {kRows});
+  x.fill_codes(1), w.fill_codes(2), x_scale.fill_uniform(3, 0.001, 0.01), w_scale.fill_uniform(4, 0.01, 0.1);
+  for (const auto activation : {GemmActivation::none, GemmActivation::gelu_erf, GemmActivation::silu_mul})
+    for (const DType type : {DType::bf16, DType::f16}) {
+      const int64_t columns = activation == GemmActivation::silu_mul ? kColumns / 2 : kColumns;
+      HostTensor y(type, {kRows, columns});
+      amax.fill(0), amax.set(3, 1e6);
+      gemm_w8a8(ctx, {.x = x.view(),
+                      .x_scale = x_scale.view(),
+                      .w = w.view(),
+                      .w_scale = w_scale.view(),
+                      .w_code_sum = {},
+                      .bias = {},
+                      .activation = activation,
+                      .residual = {},
+                      .y_scale = {},
+                      .y_amax = amax.view(),
+                      .y = y.view()});
+      for (int64_t m = 0; m < kRows; ++m) {
+        double want = m == 3 ? 1e6 : 0;
+        for (int64_t n = 0; n < columns; ++n) want = std::max(want, std::abs(y.get(m * columns + n)));
+        EXPECT_EQ(amax.get(m), want) << "row " << m << ", " << name_of(type);
+      }
+    }
+}
+
 TEST(GemmW8A8Errors, NameArgumentAndNumbers) {
   HostTensor x(DType::i8, {2, 8}), w(DType::i8, {3, 8}), xs(DType::f32, {2}), ws(DType::f32, {3}),
       bias(DType::f32, {3}), sums(DType::i32, {3}), y(DType::f32, {2, 3}), acc(DType::i32, {2, 3}),
@@ -269,6 +299,7 @@ TEST(GemmW8A8Errors, NameArgumentAndNumbers) {
   expect("gemm_w8a8: bias is f32[2], expected shape [3]", [&](auto& a) { a.bias = xs.view(); });
   expect("gemm_w8a8: y is f32[3], expected shape [2, 3]", [&](auto& a) { a.y = ws.view(); });
   expect("gemm_w8a8: y is i8[2, 8], expected shape [2, 3]", [&](auto& a) { a.y = x.view(); });
+  expect("gemm_w8a8: y_amax is given, but y is neither f16 nor bf16", [&](auto& a) { a.y_amax = xs.view(); });
   expect("gemm_w8a8: x_scale is given, but y is i32", [&](auto& a) { a.y = acc.view(); });
   expect("gemm_w8a8: w_scale is given, but y is i32", [&](auto& a) { a.y = acc.view(), a.x_scale = {}; });
   expect("gemm_w8a8: bias is given, but y is i32",

@@ -10,16 +10,20 @@ constexpr int64_t kEpilogueClocks = 1500;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Clocks of the busiest multiprocessor with a tile for many tokens. (128 x 128 in turn: an operand byte serves fewer products;
-// measured 1.06 times the others' time at 8192 x 8192 x 8192, equal at 1024 x 4096 x 4096.)
+// Weights that stay in L2 (50 MB) while x passes by. Then tiles follow each other along N, so that x passes once.
+constexpr int64_t kResidentBytes = int64_t{24} << 20;
+bool stays_in_l2(int64_t n, int64_t k_blocks) { return n * k_blocks * kDepthOfBlock <= kResidentBytes; }
+
+// Clocks of the busiest multiprocessor with a tile for many tokens. 128 x 128 in turn hides its epilogue, but an operand byte
+// serves fewer products: measured 1.06 times the other's time at 8192 x 8192 x 8192, 0.97 times where the weights stay in L2.
 int64_t clocks_of(Int8Tile tile, int64_t m, int64_t n, int64_t k_blocks, int cores) {
   const Int8TileShape s = shape_of(tile);
   const int64_t m_cluster = s.share_w ? s.m * s.cluster : s.m, n_cluster = s.share_w ? s.n : s.n * s.cluster;
   const int64_t rounds = ceil_div(ceil_div(m, m_cluster) * ceil_div(n, n_cluster), cores / s.cluster);
   const int64_t products = int64_t{2} * s.m * s.n * kDepthOfBlock / kInt8OpsPerClock;
   const int64_t clocks = rounds * k_blocks * products;
-  return tile == Int8Tile::m128_n128_in_turn ? clocks * 106 / 100 + kEpilogueClocks
-                                             : clocks + kEpilogueClocks;
+  const int64_t percent = tile == Int8Tile::m128_n256 ? 100 : stays_in_l2(n, k_blocks) ? 97 : 106;
+  return clocks * percent / 100 + kEpilogueClocks;
 }
 
 // Enough blocks for every multiprocessor, one each: the second place of it is the next kernel's, which loads its weights there.
@@ -32,29 +36,33 @@ Int8Plan plan_for_few(int64_t m, int64_t n, int64_t k_blocks, int cores) {
 }
 
 // Up to 256 tokens: the largest tile of 64 tokens that still gives every multiprocessor one. (For 64 tokens or fewer, 64 x 64
-// is as fast as any: measured at N = 4096, which it fills by half, and at 28672.) Sharing the weights pays where k is long.
-Int8Tile tile_for_some(int64_t m, int64_t n, int64_t k_blocks, int cores) {
+// is as fast as any: measured at N = 4096, which it fills by half, and at 28672.) Sharing the weights pays where k is long, and
+// so does starting together, after the kernel in front, where four blocks read each weight.
+Int8Plan plan_for_some(int64_t m, int64_t n, int64_t k_blocks, int cores) {
   constexpr int64_t kLong = 64;
-  if (m <= 64) return Int8Tile::m64_n64;
-  const auto blocks = [&](Int8Tile tile) { return ceil_div(m, 64) * ceil_div(n, shape_of(tile).n); };
+  if (m <= 64) return {.tile = Int8Tile::m64_n64};
+  const auto blocks = [&](Int8Tile tile) {
+    return ceil_div(m, shape_of(tile).m) * ceil_div(n, shape_of(tile).n);
+  };
+  const bool long_k = k_blocks >= kLong;
   if (blocks(Int8Tile::m64_n64) <= cores)
-    return m <= 128 && k_blocks >= kLong ? Int8Tile::m64_n64_shared : Int8Tile::m64_n64;
-  if (blocks(Int8Tile::m64_n128) <= cores) return Int8Tile::m64_n128;
-  return m <= 128 ? Int8Tile::m128_n256_alone : Int8Tile::m128_n128_in_turn;
+    return {.tile = m <= 128 && long_k ? Int8Tile::m64_n64_shared : Int8Tile::m64_n64};
+  if (blocks(Int8Tile::m64_n128) <= cores) return {.tile = Int8Tile::m64_n128, .overlap = !long_k};
+  return {.tile = m <= 128 ? Int8Tile::m128_n256_alone : Int8Tile::m128_n128_in_turn};
 }
 
 }  // namespace
 
 Int8Plan plan_int8(int64_t m, int64_t n, int64_t k_blocks, int cores, bool plain) {
-  const bool wide = ceil_div(n, shape_of(Int8Tile::few16).n) > cores;
-  if ((m <= 16 && wide) || (m <= 128 && !plain)) return plan_for_few(m, n, k_blocks, cores);
-  if (m <= 256 && plain) return {.tile = tile_for_some(m, n, k_blocks, cores)};
+  if (m <= 128 && !plain) return plan_for_few(m, n, k_blocks, cores);
+  if (m <= 256 && plain) return plan_for_some(m, n, k_blocks, cores);
   Int8Plan best;
   int64_t least = INT64_MAX;
   for (const Int8Tile tile : {Int8Tile::m128_n256, Int8Tile::m128_n128_in_turn}) {
     const int64_t clocks = clocks_of(tile, m, n, k_blocks, cores);
     if (clocks < least) least = clocks, best.tile = tile;
   }
+  if (best.tile == Int8Tile::m128_n128_in_turn && stays_in_l2(n, k_blocks)) best.group = 1;
   return best;
 }
 

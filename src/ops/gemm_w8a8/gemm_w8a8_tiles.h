@@ -17,12 +17,13 @@ enum class Int8Tile : uint8_t {
   m128_n256_alone,  // no sharing
   m64_n128,         // the same, and the rest: one warpgroup a tile
   m64_n64,
+  m64_n32,
   m64_n64_shared,  // two blocks share the weights
   // Everything else for up to 128 tokens: weights as the left operand, 128 features, k split over the cluster.
   few16,
   few64,
 };
-inline constexpr int kInt8Tiles = 8;
+inline constexpr int kInt8Tiles = 9;
 inline constexpr int kMostSplit = 4;  // of k over a cluster
 
 struct Int8TileShape {
@@ -35,8 +36,9 @@ constexpr Int8TileShape shape_of(Int8Tile tile) {
   constexpr Int8TileShape shapes[kInt8Tiles] = {
       {128, 256, 2, true, "128x256x128"},       {128, 128, 2, true, "128x128x128"},
       {128, 256, 1, true, "128x256x128/alone"}, {64, 128, 1, true, "64x128x128"},
-      {64, 64, 1, true, "64x64x128"},           {64, 64, 2, true, "64x64x128/shared"},
-      {16, 128, 1, true, "16x128x128/few"},     {64, 128, 1, true, "64x128x128/few"}};
+      {64, 64, 1, true, "64x64x128"},           {64, 32, 1, true, "64x32x128"},
+      {64, 64, 2, true, "64x64x128/shared"},    {16, 128, 1, true, "16x128x128/few"},
+      {64, 128, 1, true, "64x128x128/few"}};
   return shapes[static_cast<int>(tile)];
 }
 constexpr bool is_some(Int8Tile tile) {
@@ -46,8 +48,9 @@ constexpr bool is_few(Int8Tile tile) { return tile >= Int8Tile::few16; }
 
 struct Int8Plan {
   Int8Tile tile = Int8Tile::m128_n256;
-  int split = 1;  // of k over the blocks of a cluster: 1, 2 or 4; few only
-  int group = 8;  // clusters along M that walk together along N
+  int split = 1;        // of k over the blocks of a cluster: 1, 2 or 4; few only
+  int group = 8;        // clusters along M that walk together along N
+  bool overlap = true;  // blocks may start while the kernel in front still runs
 };
 
 constexpr bool can_run(const Int8Plan& p) {

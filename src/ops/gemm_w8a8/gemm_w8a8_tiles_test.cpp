@@ -60,7 +60,7 @@ TEST(Int8Plan, FewTokensSplitKToFillTheGpu) {
     EXPECT_EQ(plan_int8(m, 28672, 32, 132, false).split, 1) << m << " tokens, wide w";
     EXPECT_TRUE(is_some(plan_int8(m, 4096, 32, 132, true).tile)) << m;
   }
-  EXPECT_EQ(plan_int8(16, 28672, 32, 132, true).tile, Int8Tile::few16) << "wide w";
+  EXPECT_EQ(plan_int8(16, 28672, 32, 132, false).tile, Int8Tile::few16);
   EXPECT_EQ(plan_int8(1, 1, 1, 132, false).split, 1) << "one block of k cannot be split";
   EXPECT_LE(plan_int8(1, 128, 3, 132, false).split, 3);
 }
@@ -72,6 +72,7 @@ TEST(Int8Plan, SomeTokensGetOneTileAMultiprocessor) {
   EXPECT_EQ(tile(64, 4096, 32), Int8Tile::m64_n64);
   EXPECT_EQ(tile(128, 4096, 32), Int8Tile::m64_n64);
   EXPECT_EQ(tile(128, 4096, 112), Int8Tile::m64_n64_shared) << "k is long";
+  EXPECT_FALSE(plan_int8(256, 4096, 112, 132, true).overlap) << "four blocks read each weight at one time";
   EXPECT_EQ(tile(128, 8192, 32), Int8Tile::m64_n128);
   EXPECT_EQ(tile(256, 4096, 32), Int8Tile::m64_n128);
   EXPECT_EQ(tile(128, 28672, 32), Int8Tile::m128_n256_alone);
@@ -86,6 +87,18 @@ TEST(Int8Plan, ManyTokensTakeLargeTiles) {
       EXPECT_TRUE(plan.tile == Int8Tile::m128_n256 || plan.tile == Int8Tile::m128_n128_in_turn);
       EXPECT_EQ(plan.split, 1);
     }
+}
+
+TEST(Int8Plan, TilesGoAlongNWhereTheWeightsStayInL2) {
+  for (const int64_t m : {2048, 4096, 8192}) {
+    const Int8Plan plan = plan_int8(m, 4096, 32, 132, true);
+    EXPECT_EQ(plan.tile, Int8Tile::m128_n128_in_turn) << m;
+    EXPECT_EQ(plan.group, 1) << m;
+    for (const auto& [n, blocks] : {std::pair<int64_t, int64_t>{28672, 32}, {4096, 112}, {8192, 64}}) {
+      EXPECT_EQ(plan_int8(m, n, blocks, 132, true).tile, Int8Tile::m128_n256) << m << " x " << n;
+      EXPECT_EQ(plan_int8(m, n, blocks, 132, true).group, 8) << m << " x " << n;
+    }
+  }
 }
 
 TEST(Int8Plan, OnlyTilesForFewTokensSplitK) {
