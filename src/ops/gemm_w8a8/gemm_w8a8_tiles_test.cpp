@@ -70,8 +70,10 @@ TEST(Int8Plan, SomeTokensGetOneTileAMultiprocessor) {
     return plan_int8(m, n, blocks, 132, true).tile;
   };
   EXPECT_EQ(tile(64, 4096, 32), Int8Tile::m64_n64);
-  EXPECT_EQ(tile(128, 4096, 32), Int8Tile::m64_n64);
-  EXPECT_EQ(tile(128, 4096, 112), Int8Tile::m64_n64_shared) << "k is long";
+  EXPECT_EQ(tile(64, 4096, 112), Int8Tile::m64_n32) << "k is long";
+  EXPECT_EQ(tile(64, 28672, 112), Int8Tile::m64_n64) << "so is w";
+  EXPECT_EQ(tile(128, 4096, 32), Int8Tile::m64_n64_shared);
+  EXPECT_EQ(tile(128, 4096, 112), Int8Tile::m64_n64_shared);
   EXPECT_FALSE(plan_int8(256, 4096, 112, 132, true).overlap) << "four blocks read each weight at one time";
   EXPECT_EQ(tile(128, 8192, 32), Int8Tile::m64_n128);
   EXPECT_EQ(tile(256, 4096, 32), Int8Tile::m64_n128);
