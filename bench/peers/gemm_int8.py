@@ -172,7 +172,7 @@ def main():
     m, n, k = AFTER
     for name, call in ops_after(m, n).items() if options.after else ():
         ms = burst_ms(between_events(3, call), call)
-        rows.append({"op": "gemm_w8a8", "case": f"{m}x{n}x{k}/{name}", "shape": {"M": m, "N": n, "K": k}, "impl": "torch", "variant": name,
+        rows.append({"op": "gemm_w8a8", "case": f"{m}x{n}x{k}/torch {name}", "shape": {"M": m, "N": n, "K": k}, "impl": "torch", "variant": name,
                      "ms": {"p50": ms}, "regime": "burst"})
         print(f"{m}x{n}x{k} {name:<20} {1000 * ms:9.2f} us", flush=True)
     with open(options.out, "w") as f:
