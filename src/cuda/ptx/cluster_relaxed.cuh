@@ -1,5 +1,5 @@
 // The barrier of a cluster without its release (ptx/cluster.cuh): it waits for no earlier store to global memory. For the start of
-// a kernel, after mbarrier_init_fence(), and for its end, where blocks wait only for each other's presence (sm_90).
+// a kernel, after mbarrier_init_fence() (sm_90). Not for its end: arrivals at a peer's mbarrier may still be on their way.
 #pragma once
 
 namespace octavo::cuda::ptx {

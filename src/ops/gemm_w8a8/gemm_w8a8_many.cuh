@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(kInt8Threads, 1) gemm_w8a8_tiles(const __grid_
     consume_tiles<C, Y, kPolicy>(shared, call, group - 1, rank);
   }
   if constexpr (C::kSharers > 1)
-    ptx::cluster_arrive_relaxed(), ptx::cluster_wait();  // the peer still arrives at this block's barriers
+    ptx::cluster_arrive(), ptx::cluster_wait();  // the peer's arrivals at this block's barriers are there
 #else
   __trap();
 #endif
