@@ -185,7 +185,7 @@ int run(const Options& o) {
 
 }  // namespace
 
-std::function<int()> setup_chat(CLI::App& app) {
+std::function<int()> setup_chat(Arguments& app) {
   auto o = std::make_shared<Options>();
   add_model_options(app, o->model);
   app.add_option("--system", o->system, "the system message");
@@ -199,7 +199,7 @@ std::function<int()> setup_chat(CLI::App& app) {
                "print the text that the model gets; with -n 0 nothing else happens");
   app.add_option("-n,--max-tokens,--n-predict,--predict,--max-new-tokens", o->max_tokens,
                  "tokens of an answer; -1: until its end; 0: only print the prompt")
-      ->capture_default_str();
+      .capture_default_str();
   add_sampling_options(app, o->sampling);
   app.add_flag("--ignore-eos", o->ignore_eos, "go on after the end-of-text token");
   app.add_flag("--json", o->json, "one JSON object instead of text (with --prompt or --messages)");

@@ -135,7 +135,7 @@ int run() {
 
 }  // namespace
 
-std::function<int()> setup_demo(CLI::App&) {
+std::function<int()> setup_demo(Arguments&) {
   return [] { return run(); };
 }
 

@@ -78,25 +78,25 @@ int run(const Options& o) {
 
 }  // namespace
 
-std::function<int()> setup_embed(CLI::App& app) {
+std::function<int()> setup_embed(Arguments& app) {
   auto o = std::make_shared<Options>();
   app.add_option("texts", o->texts, "texts to embed");
   app.add_option("-f,--file", o->file, "one text a line from a file (-: stdin)");
   app.add_option("-m,--model,--model-path", o->model.model,
                  "encoder: Hugging Face folder, or org/name in the Hugging Face cache")
-      ->required();
+      .required();
   app.add_option("--tokenizer", o->model.tokenizer,
                  "folder or file to take the tokenizer from (default: the model's own)");
   app.add_option("--pooling", o->pooling, "mean | cls (default: the model's, else mean)");
   app.add_flag("--truncate", o->truncate, "cut texts that are too long; else they are an error");
   app.add_flag("--no-normalize", o->raw, "vectors as pooled, not of length 1");
   app.add_option("--quantization", o->model.quantization, "auto (w8a8) | w8a8 | w8a16 | none")
-      ->capture_default_str();
+      .capture_default_str();
   app.add_option("-c,--ctx-size,--max-model-len,--context-length", o->model.context,
                  "tokens of a text at most (default: the model's)");
   app.add_option("--memory-budget", o->model.memory_budget, "hard limit for the plan's total, e.g. 6GiB");
   app.add_option("-t,--threads", o->model.threads, "threads (default: all cores)");
-  app.add_option("--isa", o->model.isa, "auto | reference | avx2 | avx512")->capture_default_str();
+  app.add_option("--isa", o->model.isa, "auto | reference | avx2 | avx512").capture_default_str();
   app.add_flag("--json", o->json, "one JSON object, as OpenAI's /v1/embeddings answers");
   app.add_flag("-q,--quiet", o->quiet, "no summary on stderr");
   return [o] { return run(*o); };

@@ -101,7 +101,7 @@ int run(const Options& o) {
 
 }  // namespace
 
-std::function<int()> setup_eval(CLI::App& app) {
+std::function<int()> setup_eval(Arguments& app) {
   auto o = std::make_shared<Options>();
   add_model_options(app, o->model);
   app.add_option("-f,--file", o->text_file, "text to evaluate on (UTF-8)");

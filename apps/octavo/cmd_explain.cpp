@@ -64,15 +64,11 @@ int run(const Options& o) {
 
 }  // namespace
 
-std::function<int()> setup_explain(CLI::App& app) {
+std::function<int()> setup_explain(Arguments& app) {
   auto o = std::make_shared<Options>();
   add_model_options(app, o->model);
-  app.add_option("--prompt-tokens", o->prompt, "tokens of the prompt")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--length", o->length, "keys in the cache")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  app.add_option("--prompt-tokens", o->prompt, "tokens of the prompt").capture_default_str().positive();
+  app.add_option("--length", o->length, "keys in the cache").capture_default_str().positive();
   app.add_flag("--json", o->json, "machine-readable");
   return [o] { return run(*o); };
 }

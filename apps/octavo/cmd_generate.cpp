@@ -84,14 +84,14 @@ int run(const Options& o) {
 
 }  // namespace
 
-std::function<int()> setup_generate(CLI::App& app) {
+std::function<int()> setup_generate(Arguments& app) {
   auto o = std::make_shared<Options>();
   add_model_options(app, o->model);
   app.add_option("-p,--prompt", o->prompt, "text to continue");
   app.add_option("-f,--file", o->prompt_file, "read the prompt from a file (-: stdin)");
   app.add_option("-n,--max-tokens,--n-predict,--predict,--max-new-tokens", o->max_tokens,
                  "tokens to generate; -1: until the end")
-      ->capture_default_str();
+      .capture_default_str();
   add_sampling_options(app, o->sampling);
   app.add_flag("--ignore-eos", o->ignore_eos, "go on after the end-of-text token");
   app.add_flag("--echo", o->echo, "print the prompt before the answer");

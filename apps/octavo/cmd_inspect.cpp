@@ -66,7 +66,7 @@ int run(const Options& o) {
 
 }  // namespace
 
-std::function<int()> setup_inspect(CLI::App& app) {
+std::function<int()> setup_inspect(Arguments& app) {
   auto o = std::make_shared<Options>();
   app.add_option(
       "-m,--model,--model-path", o->model,

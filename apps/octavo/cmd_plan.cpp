@@ -41,7 +41,7 @@ int run(const Options& o) {
 
 }  // namespace
 
-std::function<int()> setup_plan(CLI::App& app) {
+std::function<int()> setup_plan(Arguments& app) {
   auto o = std::make_shared<Options>();
   add_model_options(app, o->model);
   app.add_flag("--json", o->json, "machine-readable");

@@ -172,16 +172,16 @@ int run(const Options& o) {
 
 }  // namespace
 
-std::function<int()> setup_quantize(CLI::App& app) {
+std::function<int()> setup_quantize(Arguments& app) {
   auto o = std::make_shared<Options>();
   app.add_option(
       "-m,--model,--model-path", o->model,
       "model to quantise: Hugging Face folder, .gguf file, or org/name in the cache (default: built-in)");
-  app.add_option("-o,--output", o->output, "folder to write; must not exist or be empty")->required();
+  app.add_option("-o,--output", o->output, "folder to write; must not exist or be empty").required();
   app.add_option("--tokenizer", o->tokenizer, "folder to take the tokenizer from (default: the model's own)");
   app.add_option("--eval-text", o->eval_text,
                  "text to measure accuracy on (UTF-8; default: a built-in story)");
-  app.add_option("--eval-tokens", o->eval_tokens, "tokens of the text to use at most")->capture_default_str();
+  app.add_option("--eval-tokens", o->eval_tokens, "tokens of the text to use at most").capture_default_str();
   app.add_flag("--no-eval", o->no_eval, "do not measure accuracy (which loads both models)");
   app.add_option(
       "--smooth", o->smooth,
@@ -190,7 +190,7 @@ std::function<int()> setup_quantize(CLI::App& app) {
                "rotate the residual stream by a Hadamard matrix, which spreads outliers");
   app.add_option("--calibration-text", o->calibration_text, "text that --smooth measures activations on");
   app.add_option("-t,--threads", o->threads, "threads (default: all cores)");
-  app.add_option("--isa", o->isa, "auto | reference | avx2 | avx512")->capture_default_str();
+  app.add_option("--isa", o->isa, "auto | reference | avx2 | avx512").capture_default_str();
   app.add_flag("--force", o->force, "replace the model that is in the output folder");
   app.add_flag("--json", o->json, "print the report as JSON");
   return [o] { return run(*o); };

@@ -73,7 +73,7 @@ int run() {
 
 }  // namespace
 
-std::function<int()> setup_selftest(CLI::App&) {
+std::function<int()> setup_selftest(Arguments&) {
   return [] { return run(); };
 }
 

@@ -1,6 +1,8 @@
 // octavo: language models in eight bits. The table of subcommands, and how errors become exit codes (design 9).
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
+
 #include <csignal>
 #include <cstdio>
 
@@ -54,7 +56,8 @@ int run(int argc, char** argv) {
   std::vector<std::pair<CLI::App*, std::function<int()>>> commands;
   for (const Command& c : kCommands) {
     CLI::App* sub = app.add_subcommand(c.name, c.summary);
-    commands.emplace_back(sub, c.setup(*sub));
+    Arguments arguments(*sub);
+    commands.emplace_back(sub, c.setup(arguments));
     for (CLI::Option* option : sub->get_options()) add_environment_name(*option);
   }
   if (argc == 1) {

@@ -74,7 +74,7 @@ std::string find_model(const std::string& name) {
                                      : ""));
 }
 
-void add_model_options(CLI::App& app, ModelOptions& o) {
+void add_model_options(Arguments& app, ModelOptions& o) {
   app.add_option(
       "-m,--model,--model-path", o.model,
       "model: Hugging Face folder, .gguf file, or org/name in the Hugging Face cache (default: built-in)");
@@ -82,18 +82,18 @@ void add_model_options(CLI::App& app, ModelOptions& o) {
                  "folder or file to take the tokenizer from (default: the model's own)");
   app.add_option("--quantization", o.quantization,
                  "auto (w8a8 for the prompt, w8a16 for generation) | w8a8 | w8a16 | none")
-      ->capture_default_str();
+      .capture_default_str();
   app.add_option("--kv-cache-dtype", o.kv_dtype,
                  "auto (f16; f32 with --quantization none) | f32 | f16 | int8")
-      ->capture_default_str();
+      .capture_default_str();
   app.add_option("-c,--ctx-size,--max-model-len,--context-length", o.context,
                  "context in tokens (default: the model's, at most 8192)");
   app.add_option("--prefill-chunk,--max-num-batched-tokens", o.prefill_chunk, "prompt tokens taken at once")
-      ->capture_default_str();
+      .capture_default_str();
   app.add_option("--memory-budget", o.memory_budget,
                  "hard limit for the plan's total, e.g. 6GiB; the context shrinks to fit");
   app.add_option("-t,--threads", o.threads, "threads (default: all cores)");
-  app.add_option("--isa", o.isa, "auto | reference | avx2 | avx512")->capture_default_str();
+  app.add_option("--isa", o.isa, "auto | reference | avx2 | avx512").capture_default_str();
 }
 
 EngineOptions ModelOptions::engine_options() const {

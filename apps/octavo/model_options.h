@@ -1,8 +1,8 @@
 // Options that every command with a model takes, and how they become an engine.
 #pragma once
-#include <CLI/CLI.hpp>
 #include <string>
 
+#include "arguments.h"
 #include "engine/engine.h"
 
 namespace octavo::app {
@@ -18,7 +18,7 @@ struct ModelOptions {
   std::string folder() const;            // where the model lies; throws bad_model when there is none
 };
 
-void add_model_options(CLI::App& app, ModelOptions& options);
+void add_model_options(Arguments& app, ModelOptions& options);
 
 // A folder or .gguf file as given, org/name in the Hugging Face cache, or the built-in model for an empty name.
 std::string find_model(const std::string& name);

@@ -4,7 +4,7 @@
 
 namespace octavo::app {
 
-void add_sampling_options(CLI::App& app, SamplingFlags& flags) {
+void add_sampling_options(Arguments& app, SamplingFlags& flags) {
   app.add_option("--temp,--temperature", flags.temperature,
                  "0: always the most likely token (default: the model's, else 0.8)");
   app.add_option("--top-k", flags.top_k, "only the k most likely tokens (0: off)");

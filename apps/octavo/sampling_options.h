@@ -1,10 +1,10 @@
 // The sampling flags of generate and chat: the command line, then the model's generation_config.json, then neutral values.
 #pragma once
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "arguments.h"
 #include "engine/engine.h"
 
 namespace octavo::app {
@@ -16,7 +16,7 @@ struct SamplingFlags {
   std::vector<std::string> stop;
 };
 
-void add_sampling_options(CLI::App& app, SamplingFlags& flags);
+void add_sampling_options(Arguments& app, SamplingFlags& flags);
 
 // `said` becomes what was chosen and where it comes from, for people.
 SamplingOptions choose_sampling(const SamplingFlags& flags, const GenerationDefaults& model,
