@@ -95,7 +95,8 @@ int device_count() {
 int current_device() {
   int device = 0;
   const cudaError_t status = cudaGetDevice(&device);
-  if (status != cudaSuccess) expect_success(status, "finding the current GPU");  // the message would be made on every call
+  if (status != cudaSuccess)
+    expect_success(status, "finding the current GPU");  // or every call makes a string
   return device;
 }
 
