@@ -1,6 +1,8 @@
 // attention_f on any GPU from Ampere on: tiles of rows by four warps, keys and values in tiles of 32 or 64 through shared memory
 // (cp.async, two buffers: one tile travels while the one before is computed), both products by mma.sync, the online softmax in
 // registers between them. Head dimensions are padded with zeros to 64, 128 or 256.
+#include <type_traits>
+
 #include "cuda/attention_output.cuh"
 #include "cuda/attention_softmax.cuh"
 #include "cuda/device.h"
@@ -253,20 +255,22 @@ __device__ __forceinline__ void attend_keys(PortableShared<C>& shared, const cud
                                             const cuda::RowOperands& r, float c, typename C::Output& o,
                                             cuda::OnlineSoftmax<kHeadroom> (&softmax)[C::kBlocks]) {
   const cuda::AttentionTile& tile = shared.tile;
-  const cuda::KeyTiles& tiles = shared.tiles;
+  using Tiles = std::conditional_t<C::kDim <= 64, const cuda::KeyTiles, const cuda::KeyTiles&>;
+  Tiles tiles = shared.tiles;  // in registers where there are some left
   const auto place_of = [&](int n) { return r.kv.offset(tile.sequence, tile.kv_head, max(n, 0) * C::kKeys); };
   typename C::Scores s;
   int n = tiles.end - 1;
+  const int first = tiles.first;
   const int64_t last = place_of(n);
   int64_t place = place_of(n - 1);  // asked for a tile ahead of its use: it reads the page table
   load_last_keys<C>(shared.k[n & 1], r.kv.k, r, tile, last, n);
   load_last_keys<C>(shared.v[n & 1], r.kv.v, r, tile, last, n);
   ptx::copy_async_commit();
 #pragma unroll 1
-  for (; n >= tiles.first; --n) {
+  for (; n >= first; --n) {
     ptx::copy_async_wait<0>();
     __syncthreads();  // this tile is here, the one before is not read any more
-    if (n > tiles.first) {
+    if (n > first) {
       KeyLoader<C>(r).load(shared.k[n - 1 & 1], r.kv.k, place);
       KeyLoader<C>(r).load(shared.v[n - 1 & 1], r.kv.v, place);
       ptx::copy_async_commit();
