@@ -163,24 +163,19 @@ class Bench {
   Source source_;
 };
 
-std::string name_of(const FewPlan& p) {
-  constexpr const char* kSources[] = {"tma", "async", "bytes"};
-  return fmt::format("{}x{}/split{}/slots{}{}", kSources[static_cast<int>(p.source)], p.features, p.split,
-                     p.slots, p.early ? "/w_ready" : "");
+std::string name_of(const StreamPlan& p) {
+  return fmt::format("split{}/stages{}{}", p.split, p.stages, p.early ? "/w_ready" : "");
 }
 std::string name_of(const ManyPlan& p) {
   constexpr const char* kTiles[] = {"256", "64"};
   return fmt::format("tokens{}/group{}/lead{}", kTiles[static_cast<int>(p.tile)], p.group, p.lead);
 }
 
-std::vector<FewPlan> few_plans(const Size& s) {
-  std::vector<FewPlan> plans;
-  for (const int features : {16, 32})
-    for (const int split : {1, 2, 4})
-      for (const int slots : {2, 3})
-        for (const bool early : {false, true})
-          plans.push_back({.features = features, .split = split, .slots = slots, .early = early});
-  plans.push_back(plan_few(s.m, s.k, FewSource::async, false));
+std::vector<StreamPlan> stream_plans() {
+  std::vector<StreamPlan> plans;
+  for (const int split : {1, 2})
+    for (const int stages : {4, 5, 6, 10})
+      for (const bool early : {false, true}) plans.push_back({split, stages, early});
   return plans;
 }
 
@@ -202,9 +197,9 @@ std::vector<std::pair<std::string, Call>> calls_for(const Size& s, bool plans) {
     });
   if (!plans) return calls;
   if (s.m <= kFewTokens)
-    for (const FewPlan& p : few_plans(s))
+    for (const StreamPlan& p : stream_plans())
       calls.emplace_back(name_of(p), [p](const Context& ctx, const GemmW8A16Args& a) {
-        gemm_w8a16_few_with_plan(ctx, a, p);
+        gemm_w8a16_stream_with_plan(ctx, a, p);
       });
   else
     for (const ManyPlan& p : many_plans(s))

@@ -35,18 +35,26 @@ GemmW8A16Args args_of(const OpCase& c, harness::CaseTensors t) {
 // Rows of x, w and y on 16 bytes.
 int64_t pitch_for(int64_t n, int64_t k) { return (std::max(n, k) + 127) / 128 * 128; }
 
-// The case on the kernel for few tokens with this plan, where it takes the call.
-OpCase with_plan(OpCase c, const FewPlan& plan) {
-  constexpr const char* kSources[] = {"tma", "async", "bytes"};
-  c.name += fmt::format("/few_{}x{}/split{}/slots{}{}", kSources[static_cast<int>(plan.source)],
-                        plan.features, plan.split, plan.slots, plan.early ? "/early" : "");
+// The case on Hopper's kernel for few tokens with this plan, where it takes the call.
+OpCase with_plan(OpCase c, const StreamPlan& plan) {
+  c.name += fmt::format("/stream_split{}/stages{}{}", plan.split, plan.stages, plan.early ? "/early" : "");
   c.call = [c, plan](const Context& ctx, harness::CaseTensors t) {
     const GemmW8A16Args a = args_of(c, t);
-    const bool fits = gemm_w8a16_fits_few(a, *ctx.facts) &&
-                      (plan.source != FewSource::tma || ctx.facts->compute_capability == 90) &&
-                      few_shared_bytes(plan, a.x.dim(0), a.x.dim(1)) <= ctx.facts->shared_bytes_per_block;
-    if (fits)
-      gemm_w8a16_few_with_plan(ctx, a, plan);
+    if (gemm_w8a16_fits_stream(a, *ctx.facts))
+      gemm_w8a16_stream_with_plan(ctx, a, plan);
+    else
+      gemm_w8a16(ctx, a);
+  };
+  return c;
+}
+
+// The case on the kernel for few tokens of any GPU, which a Hopper device would not choose.
+OpCase on_few(OpCase c) {
+  c.name += "/few";
+  c.call = [c](const Context& ctx, harness::CaseTensors t) {
+    const GemmW8A16Args a = args_of(c, t);
+    if (gemm_w8a16_fits_few(a, *ctx.facts))
+      gemm_w8a16_few(ctx, a);
     else
       gemm_w8a16(ctx, a);
   };
@@ -112,36 +120,43 @@ void add_every_m(std::vector<OpCase>& cases) {
       }
 }
 
-void add_plans(std::vector<OpCase>& cases) {
-  std::vector<FewPlan> plans;
-  for (const int split : {1, 2, 4, 8})
-    for (const int features : {16, 32})
-      for (const int slots : {1, 2, 3})
-        plans.push_back({.features = features, .split = split, .slots = slots, .early = slots == 3});
-  plans.push_back({.slots = 6});
-  plans.push_back({.source = FewSource::async, .features = 32, .slots = kAsyncSlots});
-  plans.push_back({.source = FewSource::bytes, .features = 32, .slots = kAsyncSlots});
-  for (const FewPlan& plan : plans)
-    for (const DType x : {DType::f16, DType::bf16}) {
-      for (const Size& s :
-           {Size{1, 250, 1}, Size{1, 300, 4096}, Size{5, 129, 1100}, Size{8, 257, 2061}, Size{3, 90, 130}})
-        cases.push_back(with_plan(gemm_w8a16_case({.m = s.m,
-                                                   .n = s.n,
-                                                   .k = s.k,
-                                                   .x = x,
-                                                   .y = x,
-                                                   .bias = s.m == 5,
-                                                   .pitch = pitch_for(s.n, s.k)},
-                                                  "every plan"),
-                                  plan));
-      cases.push_back(with_plan(
-          gemm_w8a16_case({.m = 2, .n = 9001, .k = 300, .x = x, .y = x, .pitch = pitch_for(9001, 300)},
-                          "many tiles a block"),
-          plan));
+// K in whole lines of 128 bytes, which Hopper's kernel for few tokens asks for: stages, chunks and blocks of a cluster that
+// are full, cut short and empty; tiles cut short; one tile a block, several, more than a batch.
+void add_streams(std::vector<OpCase>& cases) {
+  const auto add = [&](const GemmW8A16Shape& s, const char* why) {
+    for (const StreamPlan& plan : {StreamPlan{}, StreamPlan{.early = true}, StreamPlan{.split = 2},
+                                   StreamPlan{.split = 2, .stages = 3}})
+      cases.push_back(with_plan(gemm_w8a16_case(s, why), plan));
+    cases.push_back(on_few(gemm_w8a16_case(s, why)));
+  };
+  for (const DType x : {DType::f16, DType::bf16}) {
+    for (const int64_t k : {128, 256, 896, 1024, 1152, 2048, 4096, 4224, 5120, 8192, 11008, 14336})
+      for (const int64_t m : {1, 5, 8})
+        add({.m = m, .n = 200 / m + 40, .k = k, .x = x, .y = x, .bias = m == 5, .pitch = pitch_for(0, k)},
+            "K around every stage and chunk");
+    for (int64_t m = 1; m <= 8; ++m)
+      for (const int64_t n : {15, 16, 17, 402}) {
+        if (m * n < 100) continue;
+        GemmW8A16Shape s{.m = m, .n = n, .k = 1280, .x = x, .y = m % 2 ? x : DType::f32, .pitch = 1280};
+        add(s, "every number of tokens, tiles cut short");
+        if (n % 2) continue;
+        s.silu_mul = true, s.bias = m % 3 == 0, s.residual = m % 3 == 1;
+        add(s, "epilogues");
+      }
+    for (const bool hard : {false, true})
+      add({.m = 6, .n = 70, .k = 4480, .x = x, .y = x, .hard = hard, .pitch = 4480}, "hard rows");
+    for (const auto& [n, k] : {std::pair<int64_t, int64_t>{2200, 512}, {9001, 256}, {34001, 128}})
+      add({.m = 2, .n = n, .k = k, .x = x, .y = x, .pitch = pitch_for(n, k)}, "many tiles a block");
+    for (const auto& [n, k] : {std::pair<int64_t, int64_t>{4096, 14336}, {8192, 8192}, {28672, 4096}})
+      cases.push_back(gemm_w8a16_case({.m = 8, .n = n, .k = k, .x = x, .y = x, .pitch = pitch_for(n, k)},
+                                      "a layer of Llama-3-8B, repeats equal"));
+    for (const Size& s : {Size{1, 250, 1}, Size{1, 300, 4096}, Size{5, 129, 1100}, Size{8, 257, 2061},
+                          Size{3, 90, 130}, Size{2, 9001, 300}}) {
+      const GemmW8A16Shape shape{
+          .m = s.m, .n = s.n, .k = s.k, .x = x, .y = x, .bias = s.m == 5, .pitch = pitch_for(s.n, s.k)};
+      cases.push_back(on_few(gemm_w8a16_case(shape, "the portable kernel for few tokens")));
     }
-  for (const DType x : {DType::f16, DType::bf16})
-    cases.push_back(gemm_w8a16_case({.m = 8, .n = 40, .k = 14336, .x = x, .y = x, .pitch = 14336},
-                                    "activations that only a cluster holds"));
+  }
 }
 
 void add_many_tokens(std::vector<OpCase>& cases) {
@@ -192,7 +207,7 @@ void add_many_tokens(std::vector<OpCase>& cases) {
 std::vector<OpCase> gemm_w8a16_on_gpu() {
   auto cases = gemm_w8a16_cases();
   add_every_m(cases);
-  add_plans(cases);
+  add_streams(cases);
   add_many_tokens(cases);
   return cases;
 }

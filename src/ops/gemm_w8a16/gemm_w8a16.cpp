@@ -69,12 +69,18 @@ bool is_plain(const GemmW8A16Args& a, const DeviceFacts&) {
 
 constexpr auto kVariants = std::to_array<Variant<GemmW8A16Args>>({
 #if defined(OCTAVO_CUDA)
-  {"cuda_few",
+  {"cuda_stream",
    Backend::cuda,
    Isa::reference,
-   gemm_w8a16_fits_few,
-   "sm_80 or newer, at most 8 rows of x, x f16 or bf16 with rows on 16 bytes",
-   gemm_w8a16_few},
+   gemm_w8a16_fits_stream,
+   "sm_90, at most 8 rows of x, x f16 or bf16, K a multiple of 128, rows of x and w on 16 bytes",
+   gemm_w8a16_stream},
+      {"cuda_few",
+       Backend::cuda,
+       Isa::reference,
+       gemm_w8a16_fits_few,
+       "sm_80 or newer, at most 8 rows of x, x f16 or bf16 with rows on 16 bytes",
+       gemm_w8a16_few},
       {"cuda_sm90",
        Backend::cuda,
        Isa::reference,

@@ -6,48 +6,42 @@
 
 namespace octavo {
 
-// ---- few tokens: y^T = w x^T in tiles of 32 or 16 features x 8 tokens, k in boxes of 128 that the warps of a block and the
-// blocks of a cluster share out. Sums meet in a fixed order, so the bits depend on the plan only.
+// ---- few tokens on Hopper: tiles of 16 features x 8 tokens, w streamed in stages of 16 x 1,024 k through a ring. A chunk of
+// k is what a block keeps of x in registers; the blocks of a cluster split k. Sums meet in a fixed order that N, K and the
+// GPU choose, so that a row's bits do not depend on how many rows come with it.
 
-inline constexpr int kFewTokens = 8;     // of a tile
-inline constexpr int kBoxDepth = 128;    // k of a box: a row of the 128-byte swizzle
-inline constexpr int kMostSlots = 8;     // of a ring
-inline constexpr int kAsyncSlots = 2;    // of a ring without TMA
-inline constexpr int kMostFewSplit = 8;  // blocks of a cluster
+inline constexpr int kFewTokens = 8;  // of a tile
+inline constexpr int kStreamFeatures = 16, kStageDepth = 1024, kChunkDepth = 4096;
+inline constexpr int kStageBytes = kStreamFeatures * kStageDepth;
+inline constexpr int kMostStages = 12;
+inline constexpr int kStreamBatch = 8;              // tiles that a block works on chunk after chunk
+inline constexpr int kStreamHeadBytes = 13 * 1024;  // of shared memory, in front of the ring
+inline constexpr int kMostStreamSplit = 2;
 
-enum class FewSource : uint8_t {
-  tma,    // sm_90, rows of w on 16 bytes
-  async,  // sm_80, rows of w on 16 bytes
-  bytes,  // any alignment of w
+struct StreamPlan {
+  int split = 1;   // of k over the blocks of a cluster: 1 or 2; 2 for at most kStreamBatch tiles a cluster
+  int stages = 6;  // of the ring
+  bool early = false;  // w is read before the launch in front has finished
 };
 
-// Warps of a block, each with its own ring.
-OCTAVO_HD constexpr int few_warps(FewSource source) { return source == FewSource::tma ? 16 : 8; }
-
-struct FewPlan {
-  FewSource source = FewSource::tma;
-  int features = 16;   // of a tile: 32 or 16; 32 without TMA
-  int split = 1;       // of k over the blocks of a cluster: 1, 2, 4 or 8; 1 without TMA
-  int slots = 2;       // boxes of a warp's ring; kAsyncSlots without TMA
-  bool early = false;  // w is read before the launch in front has finished (tma)
-};
-
-// Of shared memory, in front of rings and activations.
-OCTAVO_HD constexpr int few_head_bytes(int warps, int features) {
-  return ((warps + 2) * features * 32 + 2048 + 1023) / 1024 * 1024;
-}
 // Bytes of shared memory.
-int64_t few_shared_bytes(const FewPlan& plan, int64_t m, int64_t k);
-FewPlan plan_few(int64_t m, int64_t k, FewSource source, bool w_ready);
-
-// The part of `count` that block `rank` of `split` takes: [begin, end).
-struct Part {
-  int begin, end;
-};
-OCTAVO_HD constexpr Part part_of(int count, int split, int rank) {
-  return {static_cast<int>(int64_t{count} * rank / split),
-          static_cast<int>(int64_t{count} * (rank + 1) / split)};
+OCTAVO_HD constexpr int64_t stream_shared_bytes(const StreamPlan& plan) {
+  return kStreamHeadBytes + int64_t{plan.stages} * kStageBytes +
+         (plan.split > 1 ? kStreamBatch / kMostStreamSplit * 512 : 0);
 }
+StreamPlan plan_stream(int64_t n, int64_t k, int cores, bool w_ready);
+
+// ---- few tokens anywhere: tiles of 32 features x 8 tokens, k in boxes of 128 that the warps of a block share out. Sums meet
+// in a fixed order that K fixes.
+
+inline constexpr int kFewFeatures = 32;  // of a tile
+inline constexpr int kFewWarps = 8;      // of a block, each with its own ring
+inline constexpr int kBoxDepth = 128;    // k of a box
+inline constexpr int kFewSlots = 2;      // boxes of a ring
+
+inline constexpr int kFewHeadBytes = kFewWarps * kFewFeatures * kFewTokens * 4;
+// Bytes of shared memory.
+int64_t few_shared_bytes(int64_t m, int64_t k);
 
 // Bytes of a token's activations in shared memory: 16 more than a multiple of 128, so that two tokens' parts of 64 bytes
 // do not meet in a bank.

@@ -7,43 +7,30 @@
 namespace octavo {
 namespace {
 
-constexpr int64_t kH200Shared = 227 * 1024;
+constexpr int kH200Cores = 132;
 
-FewPlan plan_for(int64_t m, int64_t k) { return plan_few(m, k, FewSource::tma, false); }
-
-TEST(GemmW8A16Plan, FewTokensFitTheSharedMemoryOfABlock) {
-  for (int64_t m = 1; m <= kFewTokens; ++m)
-    for (const int64_t k : {1, 128, 4096, 8192, 14336, 28672}) {
-      const FewPlan plan = plan_for(m, k);
-      EXPECT_LE(few_shared_bytes(plan, m, k), kH200Shared) << m << " " << k;
-      EXPECT_LE(plan.slots, kMostSlots);
+// What lets the blocks of the next launch in beside those of this one.
+TEST(GemmW8A16Plan, TwoBlocksFitTheSharedMemoryOfAMultiprocessor) {
+  constexpr int64_t kShared = 228 * 1024, kReserved = 1024;
+  for (const int64_t k : {128, 4096, 8192, 14336, 28672})
+    for (const int64_t n : {16, 4096, 8192, 28672, 128256}) {
+      const StreamPlan plan = plan_stream(n, k, kH200Cores, false);
+      EXPECT_LE(2 * (stream_shared_bytes(plan) + kReserved), kShared) << n << " " << k;
+      EXPECT_LE(plan.stages, kMostStages);
     }
 }
 
-TEST(GemmW8A16Plan, ManyActivationsAreSplitOverACluster) {
-  EXPECT_EQ(plan_for(1, 14336).split, 1);
-  EXPECT_EQ(plan_for(8, 4096).split, 1);
-  EXPECT_EQ(plan_for(8, 14336).split, 2);
-  EXPECT_EQ(plan_few(8, 14336, FewSource::async, false).split, 1);  // clusters are Hopper's
+TEST(GemmW8A16Plan, LongRowsOfFewFeaturesAreSplitOverACluster) {
+  EXPECT_EQ(plan_stream(4096, 4096, kH200Cores, false).split, 1);
+  EXPECT_EQ(plan_stream(28672, 4096, kH200Cores, false).split, 1);
+  EXPECT_EQ(plan_stream(4096, 14336, kH200Cores, false).split, 2);
+  EXPECT_EQ(plan_stream(8192, 8192, kH200Cores, false).split, 2);
+  EXPECT_EQ(plan_stream(28672, 8192, kH200Cores, false).split, 1);  // more tiles than a batch
 }
 
 TEST(GemmW8A16Plan, WeightsAreReadEarlyOnlyWhereTheCallerSaysSo) {
-  EXPECT_FALSE(plan_few(1, 4096, FewSource::tma, false).early);
-  EXPECT_TRUE(plan_few(1, 4096, FewSource::tma, true).early);
-}
-
-TEST(GemmW8A16Plan, PartsCoverEverythingOnce) {
-  for (const int count : {0, 1, 5, 32, 113})
-    for (const int split : {1, 2, 4, 8}) {
-      int end = 0;
-      for (int rank = 0; rank < split; ++rank) {
-        const Part part = part_of(count, split, rank);
-        EXPECT_EQ(part.begin, end);
-        EXPECT_LE(part.end - part.begin, (count + split - 1) / split);  // what shared memory is made for
-        end = part.end;
-      }
-      EXPECT_EQ(end, count);
-    }
+  EXPECT_FALSE(plan_stream(4096, 4096, kH200Cores, false).early);
+  EXPECT_TRUE(plan_stream(4096, 4096, kH200Cores, true).early);
 }
 
 TEST(GemmW8A16Plan, RowsOfTheTensorCoresAreAPermutation) {
