@@ -144,7 +144,7 @@ std::shared_ptr<Int8Codes> int8_codes(const Context& ctx, const Tensors& t) {
     at += round_up(tensor.numel() * size_of(dtype), 64);
     return tensor;
   };
-  const int64_t b = t.batch, h = t.heads, n = t.length, d = t.dim, tile = attention_int8_key_tile(d);
+  const int64_t b = t.batch, h = t.heads, n = t.length, d = t.dim, tile = kInt8TileKeys;
   AttentionInt8QuantizeArgs& q = codes->quantize;
   q.q = a.q, q.k = a.k, q.v = a.v;
   q.q_codes = take(DType::i8, {b, h, n, d}), q.q_scale = take(DType::f32, {b, h, n});

@@ -16,7 +16,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DIM = 64
-TILE = 256  # attention_int8_key_tile(64)
+TILE = 256  # kInt8TileKeys
 
 
 def inputs(name, rng, rows, keys):

@@ -28,8 +28,10 @@ __device__ __forceinline__ uint32_t pack_codes(float a, float b, float c, float 
 }
 
 // Four values of at least 0, rounded to the nearest even integer of at most 255, a in the lowest byte; NaN gives 0.
+// `zero` is 0: codes that must not be made before something else is known take a 0 computed from that.
 // NOTE: as above, and below sm_89 values are at most 255.5.
-__device__ __forceinline__ uint32_t pack_unsigned_codes(float a, float b, float c, float d) {
+__device__ __forceinline__ uint32_t pack_unsigned_codes(float a, float b, float c, float d,
+                                                        uint32_t zero = 0) {
 #if __CUDA_ARCH__ >= 890
   const auto rounded = [](float v) {
     int i;
@@ -41,11 +43,12 @@ __device__ __forceinline__ uint32_t pack_unsigned_codes(float a, float b, float 
     asm("cvt.pack.sat.u8.s32.b32 %0, %1, %2, %3;" : "=r"(packed) : "r"(high), "r"(low), "r"(rest));
     return packed;
   };
-  return pair_before(rounded(b), rounded(a), pair_before(rounded(d), rounded(c), 0));
+  return pair_before(rounded(b), rounded(a), pair_before(rounded(d), rounded(c), zero));
 #else
   constexpr float kRound = 12582912.0f;
   const auto bits = [](float v) { return __float_as_uint(__fadd_rn(fminf(v, 255.0f), kRound)); };
-  return __byte_perm(__byte_perm(bits(a), bits(b), 0x0040), __byte_perm(bits(c), bits(d), 0x0040), 0x5410);
+  return __byte_perm(__byte_perm(bits(a), bits(b), 0x0040), __byte_perm(bits(c), bits(d), 0x0040), 0x5410) |
+         zero;
 #endif
 }
 

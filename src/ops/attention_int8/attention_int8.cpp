@@ -20,10 +20,7 @@ constexpr const char* kOp = "attention_int8";
 constexpr int64_t kLargestDim = 256;
 
 int64_t pages_of(int64_t keys) { return (keys + kInt8PageKeys - 1) / kInt8PageKeys; }
-int64_t tiles_of(int64_t keys, int64_t dim) {
-  const int64_t tile = attention_int8_key_tile(dim);
-  return (keys + tile - 1) / tile;
-}
+int64_t tiles_of(int64_t keys) { return (keys + kInt8TileKeys - 1) / kInt8TileKeys; }
 
 void expect_dense(const char* arg, const ConstTensor& t) {
   int64_t step = 1;
@@ -65,7 +62,7 @@ void check_codes(Backend backend, const Codes& c, int64_t batch, int64_t heads, 
   expect_backend(kOp, "v_scale", c.v_scale, backend);
   expect_dtype(kOp, "v_scale", c.v_scale, {DType::f32});
   // NOTE: not expect_shape: a stride of 0 in the last dimension is one scale for all channels.
-  const int64_t want[] = {batch, kv_heads, tiles_of(sk, dim), dim};
+  const int64_t want[] = {batch, kv_heads, tiles_of(sk), dim};
   for (int d = 0; d < 4; ++d)
     if (c.v_scale.rank() != 4 || c.v_scale.dim(d) != want[d])
       fail_argument(kOp, "v_scale",
@@ -101,7 +98,7 @@ void check_floats(const Context& ctx, const ConstTensor& q, const ConstTensor& k
 
 void run_reference(const Context& ctx, const AttentionInt8Args& a) {
   parallel_for(ctx.pool, a.q.dim(0) * a.q.dim(1), 1, [&](int64_t begin, int64_t end) {
-    float scratch[kLargestInt8Tile];
+    float scratch[kInt8TileKeys];
     attention_int8_ref(a, begin, end, scratch);
   });
 }
@@ -140,7 +137,7 @@ Workspace carve(const AttentionInt8FloatArgs& a, uint8_t* start) {
                 .k_codes = take(DType::i8, {batch, kv, sk, dim}),
                 .k_scale = take(DType::f32, {batch, kv, sk}),
                 .v_codes = take(DType::i8, {batch, kv, pages_of(sk), dim * kInt8PageKeys}),
-                .v_scale = take(DType::f32, {batch, kv, tiles_of(sk, dim), dim})};
+                .v_scale = take(DType::f32, {batch, kv, tiles_of(sk), dim})};
   w.attend = {.q = w.quantize.q_codes,
               .q_scale = w.quantize.q_scale,
               .k = w.quantize.k_codes,

@@ -1,6 +1,6 @@
 // Attention in INT8: q, k and v are codes with scales, both products run on s32 sums, softmax between them in fp32.
 //   y[j] = float(sum_d q[d] k[j][d]) * k_scale[j],  x[j] = y[j] * q_scale * scale * log2(e) for the keys j that the row sees
-// Keys come in tiles of attention_int8_key_tile(D), by absolute index. Of a tile, top = max x and p[j] = round(255 *
+// Keys come in tiles of kInt8TileKeys, by absolute index. Of a tile, top = max x and p[j] = round(255 *
 // 2^(x[j] - top)) in u8; its sums p.v are s32, exact. Tiles merge in ascending order:
 //   m' = max(m, top), o = o 2^(m - m') + float(p.v) (v_scale 2^(top - m')), l likewise with sum p;  out = o / l
 // GQA: query head h reads KV head h / (Hq / Hkv). Causal is bottom-right aligned: query i sees keys j <= i + Sk - Sq.
@@ -13,8 +13,7 @@ namespace octavo {
 inline constexpr int64_t kInt8PageKeys = 64;  // v codes: [page][D][64]
 
 // Keys of a tile: the same on every backend, since P is rounded against the largest score of a tile.
-OCTAVO_HD constexpr int64_t attention_int8_key_tile(int64_t head_dim) { return head_dim <= 64 ? 256 : 128; }
-inline constexpr int64_t kLargestInt8Tile = 256;
+inline constexpr int64_t kInt8TileKeys = 256;
 
 // Where key `k` of a page lies in a row of v codes: the order in which the tensor cores leave scores in registers, so that
 // P goes from them into the second product as it is.

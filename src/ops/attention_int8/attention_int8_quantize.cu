@@ -110,7 +110,7 @@ __device__ __forceinline__ void quantize_rows(const FloatRows& from, int8_t* cod
 // A key tile of V, or 128 of its channels: kLanes threads across them, kDown down the words of slots.
 template <class T, int kLanes>
 __device__ __forceinline__ void quantize_v_tile(const QuantizeCall& call, int block) {
-  constexpr int kDim = kLanes * kOctet, kTile = static_cast<int>(attention_int8_key_tile(kDim));
+  constexpr int kDim = kLanes * kOctet, kTile = int{kInt8TileKeys};
   constexpr int kDown = kThreads / kLanes, kWords = kTile / 4, kMine = kWords / kDown, kWarps = kThreads / 32;
   constexpr int kPitch = kWords + 1;  // of words of a channel
   static_assert(kMine >= 1 && kDim <= kThreads);

@@ -10,7 +10,7 @@
 namespace octavo {
 namespace {
 constexpr float kLog2OfE = 1.44269504088896341f, kLog2Of255 = 7.99435343685885793f,
-                kLn2 = 0.693147180559945309f, kLnOf255 = 5.54126354515842957f;
+                kLn2 = 0.693147180559945309f;
 
 // One query head and the KV head that it reads.
 struct Head {
@@ -21,7 +21,7 @@ struct Head {
   Head(const AttentionInt8Args& a, int64_t index) {
     const int64_t heads = a.q.dim(1), kv_heads = a.k.dim(1), sq = a.q.dim(2);
     b = index / heads, h = index % heads, sk = a.k.dim(2);
-    dim = a.q.dim(3), tile = attention_int8_key_tile(dim);
+    dim = a.q.dim(3), tile = kInt8TileKeys;
     const int64_t kv_head = h / (heads / kv_heads), kv = b * kv_heads + kv_head;
     q = a.q.as<int8_t>() + index * sq * dim, q_scale = a.q_scale.as<float>() + index * sq;
     k = a.k.as<int8_t>() + kv * sk * dim, k_scale = a.k_scale.as<float>() + kv * sk;
@@ -76,7 +76,7 @@ void attend_row(const AttentionInt8Args& a, const Head& head, int64_t row, float
   }
   const float inverse = sum == 0 ? 0.0f : 1.0f / sum;
   for (size_t d = 0; d < o.size(); ++d) store_at(a.out, o[d] * inverse, head.b, head.h, row, d);
-  if (a.lse) store_at(a.lse, top * kLn2 + (std::log(sum) - kLnOf255), head.b, head.h, row);
+  if (a.lse) store_at(a.lse, top * kLn2 + std::log(sum / 255.0f), head.b, head.h, row);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@ namespace octavo {
 // Keys that query `row` sees: [0, end).
 int64_t attention_int8_visible(const AttentionInt8Args& args, int64_t row);
 
-// Query heads [begin, end) of all batches, counted b * Hq + h. `scratch`: kLargestInt8Tile floats.
+// Query heads [begin, end) of all batches, counted b * Hq + h. `scratch`: kInt8TileKeys floats.
 void attention_int8_ref(const AttentionInt8Args& args, int64_t begin, int64_t end, float* scratch);
 
 // What it approximates: softmax attention of the dequantised codes in fp64, P not rounded. out and lse may be f64.

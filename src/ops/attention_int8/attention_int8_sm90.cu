@@ -62,7 +62,7 @@ __device__ __forceinline__ void load_codes(Shared<C>& shared, const Call& call) 
   Work work;
   const auto load_k = [&](int head, int t) {
     uint64_t* full = &shared.k_full[k_slot.stage];
-    ptx::mbarrier_wait(&shared.k_empty[k_slot.stage], k_slot.phase ^ 1);
+    ptx::mbarrier_wait_asleep(&shared.k_empty[k_slot.stage], k_slot.phase ^ 1);
     ptx::mbarrier_arrive_expect(full, C::kTile * C::kDim);
     for (int i = 0; i < C::kTile; i += C::kKeysOfBox)
       ptx::load_box(shared.k[k_slot.stage] + i * C::kDim, &call.k, 0, head * call.sk + t * C::kTile + i,
@@ -73,7 +73,7 @@ __device__ __forceinline__ void load_codes(Shared<C>& shared, const Call& call) 
     if (work.tiles <= 0) continue;
     const int head = work.head / call.group;
     for (int g = 0; g < C::kGroups; ++g) {
-      ptx::mbarrier_wait(&shared.q_empty[g], q_phase);
+      ptx::mbarrier_wait_asleep(&shared.q_empty[g], q_phase);
       ptx::mbarrier_arrive_expect(&shared.q_full[g], 64 * C::kDim);
       ptx::load_box(shared.q[g], &call.q, 0, work.head * call.sq + work.row + 64 * g, &shared.q_full[g]);
     }
@@ -83,7 +83,7 @@ __device__ __forceinline__ void load_codes(Shared<C>& shared, const Call& call) 
     for (int t = 0; t < work.tiles; ++t) {
       if (t + 1 < work.tiles) load_k(head, t + 1);
       uint64_t* full = &shared.v_full[v_slot.stage];
-      ptx::mbarrier_wait(&shared.v_empty[v_slot.stage], v_slot.phase ^ 1);
+      ptx::mbarrier_wait_asleep(&shared.v_empty[v_slot.stage], v_slot.phase ^ 1);
       ptx::mbarrier_arrive_expect(full, C::kTile * C::kDim);
       const int page = head * call.pages + t * (C::kTile / kPageKeys);
       for (int i = 0; i < C::kTile / kPageKeys; ++i)
@@ -97,7 +97,7 @@ __device__ __forceinline__ void load_codes(Shared<C>& shared, const Call& call) 
 // The scales of a tile that a thread of warps 1 to 3 brings; a scale beyond the last key is 0.
 template <class C>
 struct ScalesOfThread {
-  static constexpr int kThreads = 96, kOfK = (C::kTile + kThreads - 1) / kThreads,
+  static constexpr int kThreads = kScaleThreads, kOfK = (C::kTile + kThreads - 1) / kThreads,
                        kOfV = (C::kDim + kThreads - 1) / kThreads;
   float k[kOfK], v[kOfV];
 
@@ -142,10 +142,9 @@ __device__ __forceinline__ void load_scales(Shared<C>& shared, const Call& call,
     scales.load(call, k_scale, v_scale, 0, thread);
 #pragma unroll 1
     for (int t = 0; t < work.tiles; ++t, slot.next()) {
-      ptx::mbarrier_wait(&shared.v_empty[slot.stage], slot.phase ^ 1);
+      ptx::mbarrier_wait_asleep(&shared.v_empty[slot.stage], slot.phase ^ 1);
       scales.store(shared, slot.stage, thread);
-      __syncwarp();
-      if (thread % 32 == 0) ptx::mbarrier_arrive(&shared.scales_full[slot.stage]);
+      ptx::mbarrier_arrive(&shared.scales_full[slot.stage]);
       if (t + 1 < work.tiles) scales.load(call, k_scale, v_scale, t + 1, thread);
     }
   }
@@ -162,7 +161,7 @@ __device__ __forceinline__ void store_element(T* to, float value) {
 // out = o / sum. `sum` is that of the whole row.
 template <class C, class T>
 __device__ __forceinline__ void store_output(const Call& call, int head, int first_row, const float (&sum)[2],
-                                             const float (&o)[C::kParts][C::kPartDim / 2]) {
+                                             const float (&o)[C::kDim / 2]) {
   const int c = static_cast<int>(threadIdx.x) % 4, batch = head / call.heads;
   T* out = static_cast<T*>(call.out) + batch * call.out_batch + (head - batch * call.heads) * call.out_head;
   float inverse[2];
@@ -172,21 +171,12 @@ __device__ __forceinline__ void store_output(const Call& call, int head, int fir
     inverse[r] = sum[r] == 0.0f ? 0.0f : __frcp_rn(sum[r]);
     rows[r] = first_row + 8 * r < call.sq ? out + (first_row + 8 * r) * call.out_row : nullptr;
   }
+  if constexpr (sizeof(T) == 2)
+    if (call.aligned) return cuda::store_rows<T>(o, inverse, rows, call.dim);
 #pragma unroll
-  for (int part = 0; part < C::kParts; ++part) {
-    const int first = part * C::kPartDim, width = call.dim - first;
-    if constexpr (sizeof(T) == 2) {
-      if (call.aligned) {
-        T* const to[2] = {rows[0] ? rows[0] + first : nullptr, rows[1] ? rows[1] + first : nullptr};
-        cuda::store_rows<T>(o[part], inverse, to, width);
-        continue;
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < C::kPartDim / 2; ++i) {
-      const int d = i / 4 * 8 + 2 * c + i % 2, r = i / 2 % 2;
-      if (rows[r] && d < width) store_element(rows[r] + first + d, o[part][i] * inverse[r]);
-    }
+  for (int i = 0; i < C::kDim / 2; ++i) {
+    const int d = i / 4 * 8 + 2 * c + i % 2, r = i / 2 % 2;
+    if (rows[r] && d < call.dim) store_element(rows[r] + d, o[i] * inverse[r]);
   }
 }
 
@@ -211,17 +201,14 @@ __device__ __forceinline__ void attend(Shared<C>& shared, const Call& call, int 
       rows.last[r] = last_key(call, at);
       rows.top[r] = -kInfinity, rows.sum[r] = 0.0f;
     }
-    float o[C::kParts][C::kPartDim / 2];
-#pragma unroll
-    for (int part = 0; part < C::kParts; ++part)
-#pragma unroll
-      for (int i = 0; i < C::kPartDim / 2; ++i) o[part][i] = 0.0f;
+    Output<C> o;
+    o.clear(shared, group);
 
     if (tiles > 0) {
       ptx::mbarrier_wait(&shared.q_full[group], q_phase);
 #pragma unroll 1
       for (int t = 0; t < tiles; ++t)
-        attend_tile<C>(shared, group, t, o, rows, shared.q[group], k_slot, v_slot, t >= unmasked);
+        attend_tile<C>(shared, group, t, o, rows, shared.q[group], k_slot, v_slot, t >= unmasked, call.zero);
     }
     if (work.tiles > 0) {
       if (tiles == 0) ptx::mbarrier_wait(&shared.q_full[group], q_phase);
@@ -243,12 +230,19 @@ __device__ __forceinline__ void attend(Shared<C>& shared, const Call& call, int 
       rows.sum[r] = sum_of_quad(rows.sum[r]);
       if (call.lse && lane % 4 == 0 && row + 8 * r < call.sq)
         call.lse[static_cast<int64_t>(work.head) * call.sq + row + 8 * r] =
-            rows.top[r] * kLn2 + (logf(rows.sum[r]) - kLnOf255);
+            rows.top[r] * kLn2 + logf(rows.sum[r] / 255.0f);
+    }
+    float result[C::kDim / 2];
+#pragma unroll
+    for (int i = 0; i < C::kOutputWords; ++i) {
+      const float4 word = o.word(shared, group, i);
+      result[4 * i] = word.x, result[4 * i + 1] = word.y, result[4 * i + 2] = word.z,
+                 result[4 * i + 3] = word.w;
     }
     switch (call.out_dtype) {
-      case DType::f16: store_output<C, F16>(call, work.head, row, rows.sum, o); break;
-      case DType::bf16: store_output<C, BF16>(call, work.head, row, rows.sum, o); break;
-      default: store_output<C, float>(call, work.head, row, rows.sum, o);
+      case DType::f16: store_output<C, F16>(call, work.head, row, rows.sum, result); break;
+      case DType::bf16: store_output<C, BF16>(call, work.head, row, rows.sum, result); break;
+      default: store_output<C, float>(call, work.head, row, rows.sum, result);
     }
   }
   if (group == 0) wait_for_turn<C>(group);  // the last consumer's last pass
@@ -333,7 +327,8 @@ void run(const Context& ctx, const AttentionInt8Args& a) {
       .row_blocks = row_blocks,
       .total = static_cast<int>(batch * heads) * row_blocks,
       // Heads whose codes of K and V fill half of the second-level cache.
-      .section = static_cast<int>(std::max<int64_t>(1, kSectionBytes / std::max<int64_t>(1, bytes_of_head)))};
+      .section = static_cast<int>(std::max<int64_t>(1, kSectionBytes / std::max<int64_t>(1, bytes_of_head))),
+      .zero = 0};
   const int cores = cuda::device_facts(cuda::current_device()).cores;
   cuda::launch(ctx,
                {.kernel = "attention_int8",
@@ -344,8 +339,8 @@ void run(const Context& ctx, const AttentionInt8Args& a) {
                attention_int8_rows<C>, call);
 }
 
-using Narrow = Config<64, 256, 2, 3, 1>;
-using Wide = Config<128, 128, 2, 3, 1>;
+using Narrow = Config<64, 2, 3, false>;
+using Wide = Config<128, 2, 2, true>;
 
 }  // namespace
 

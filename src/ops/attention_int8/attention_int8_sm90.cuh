@@ -15,22 +15,23 @@ namespace octavo {
 namespace ptx = cuda::ptx;
 
 constexpr int kWarpgroup = 128, kHalf = 128;  // threads; keys of half a tile (or of a whole one)
+constexpr int kScaleThreads = 96;             // of the producer's, that bring scales
 constexpr int kPageKeys = static_cast<int>(kInt8PageKeys);
 constexpr float kLog2OfE = 1.44269504088896341f;
 constexpr int64_t kSectionBytes = 24 << 20;
-constexpr float kLog2Of255 = 7.99435343685885793f, kLn2 = 0.693147180559945309f,
-                kLnOf255 = 5.54126354515842957f;
+constexpr float kLog2Of255 = 7.99435343685885793f, kLn2 = 0.693147180559945309f;
 constexpr float kInfinity = __builtin_huge_valf();
-// kDim: bytes of a row of q and k in shared memory. kParts: P V is done in that many parts of the channels, one after the other.
-template <int kDim_, int kTile_, int kGroups_, int kStages_, int kParts_>
+// kDim: bytes of a row of q and k in shared memory. kSharedOutput: o lies there too, where registers do not suffice.
+template <int kDim_, int kGroups_, int kStages_, bool kSharedOutput_>
 struct Config {
-  static constexpr int kDim = kDim_, kTile = kTile_, kGroups = kGroups_, kStages = kStages_, kParts = kParts_;
+  static constexpr int kDim = kDim_, kTile = int{kInt8TileKeys}, kGroups = kGroups_, kStages = kStages_;
+  static constexpr bool kSharedOutput = kSharedOutput_;
   static constexpr int kRows = 64 * kGroups, kHalves = kTile / kHalf, kThreads = (1 + kGroups) * kWarpgroup;
-  static constexpr int kPartDim = kDim / kParts;
+  static constexpr int kOutputWords = kDim / 8;  // of four elements, of a thread's part of o
   static constexpr int kProducerRegisters = 40,
                        kConsumerRegisters = 232;                // of a thread; at the start each has 168
   static constexpr int kKeysOfBox = kTile < 256 ? kTile : 256;  // of a copy
-  static_assert(kTile == attention_int8_key_tile(kDim) && kTile % kHalf == 0 && kTile % kKeysOfBox == 0);
+  static_assert(kTile % kHalf == 0 && kTile % kKeysOfBox == 0);
 };
 
 template <class C>
@@ -38,6 +39,7 @@ struct Shared {
   alignas(1024) int8_t q[C::kGroups][64 * C::kDim];
   alignas(1024) int8_t k[C::kStages][C::kTile * C::kDim];
   alignas(1024) int8_t v[C::kStages][C::kTile * C::kDim];
+  float4 o[C::kSharedOutput ? C::kGroups : 1][C::kOutputWords][C::kSharedOutput ? kWarpgroup : 1];
   alignas(16) float k_scale[C::kStages][C::kTile];  // both as place_of_scale() has it
   alignas(16) float v_scale[C::kStages][C::kDim];
   uint64_t q_full[C::kGroups], q_empty[C::kGroups];
@@ -50,7 +52,7 @@ struct Shared {
       ptx::mbarrier_init(&q_full[g], 1), ptx::mbarrier_init(&q_empty[g], kWarps);
     for (int i = 0; i < C::kStages; ++i) {
       ptx::mbarrier_init(&k_full[i], 1), ptx::mbarrier_init(&v_full[i], 1),
-          ptx::mbarrier_init(&scales_full[i], 3);
+          ptx::mbarrier_init(&scales_full[i], kScaleThreads);
       ptx::mbarrier_init(&k_empty[i], C::kGroups * kWarps),
           ptx::mbarrier_init(&v_empty[i], C::kGroups * kWarps);
     }
@@ -78,6 +80,7 @@ struct Call {
   float scale;            // of scores, times log2(e)
   int row_blocks, total;  // of a head, of all heads
   int section;            // causal: heads whose longest rows go first together
+  uint32_t zero;          // 0, which the compiler does not know: make_p
 };
 
 template <int kStages>
@@ -105,9 +108,9 @@ __device__ __forceinline__ void multiply_qk(int32_t (&s)[64], const int8_t* q, c
   ptx::wgmma_commit();
 }
 
-// sums (+)= P of 128 keys times one part of V's channels; `add` to what earlier keys of the tile gave.
+// sums (+)= P of 128 keys times V; `add` to what earlier keys of the tile gave.
 template <class C>
-__device__ __forceinline__ void multiply_pv(int32_t (&sums)[C::kPartDim / 2], const uint32_t (&p)[4][4],
+__device__ __forceinline__ void multiply_pv(int32_t (&sums)[C::kDim / 2], const uint32_t (&p)[4][4],
                                             const int8_t* v, bool add) {
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
@@ -158,20 +161,28 @@ __device__ __forceinline__ void mask_scores(int32_t (&s)[64], int first_key, con
     if (first_key + i / 4 * 8 + i % 2 > last[i / 2 % 2]) s[i] = __float_as_int(-kInfinity);
 }
 
-// p = round(2^(y * scale + shift)) in u8 as the second product's left operand; sum += their sum.
-__device__ __forceinline__ void make_p(const int32_t (&s)[64], uint32_t (&p)[4][4], const float (&scale)[2],
-                                       const float (&shift)[2], uint32_t (&sum)[2]) {
+// Sixteen scores of a thread to 2^(y * scale + shift) in place. Gives a 0 that is known when the exponents are.
+__device__ __forceinline__ uint32_t exponentials(int32_t (&s)[64], int k, const float (&scale)[2],
+                                                 const float (&shift)[2], uint32_t zero) {
+  float x;
 #pragma unroll
-  for (int k = 0; k < 4; ++k)
+  for (int i = 0; i < 16; ++i) {
+    x = fmaf(__int_as_float(s[16 * k + i]), scale[i / 2 % 2], shift[i / 2 % 2]);
+    s[16 * k + i] = __float_as_int(ptx::exp2_fast(x));
+  }
+  return __float_as_uint(x) & zero;
+}
+
+// Sixteen of them to codes in u8, the second product's left operand; sum += their sum.
+__device__ __forceinline__ void pack_p(const int32_t (&s)[64], int k, uint32_t (&p)[4], uint32_t (&sum)[2],
+                                       uint32_t zero) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int row = i % 2, first = 16 * k + i / 2 * 8 + 2 * row;
-      const auto e = [&](int at) {
-        return ptx::exp2_fast(fmaf(__int_as_float(s[at]), scale[row], shift[row]));
-      };
-      p[k][i] = ptx::pack_unsigned_codes(e(first), e(first + 1), e(first + 4), e(first + 5));
-      sum[row] = __dp4a(p[k][i], 0x01010101u, sum[row]);
-    }
+  for (int i = 0; i < 4; ++i) {
+    const int row = i % 2, first = 16 * k + i / 2 * 8 + 2 * row;
+    const auto e = [&](int at) { return __int_as_float(s[first + at]); };
+    p[i] = ptx::pack_unsigned_codes(e(0), e(1), e(4), e(5), zero);
+    sum[row] = __dp4a(p[i], 0x01010101u, sum[row]);
+  }
 }
 
 __device__ __forceinline__ float largest_of_quad(float v) {
@@ -189,19 +200,53 @@ __device__ __forceinline__ T sum_of_quad(T v) {
   return v + __shfl_xor_sync(~0u, v, 2);
 }
 
-// o += float(sums) * (v_scale * take_new).
+// The o of a thread: elements 4 word + 2 r + i as the sums have them.
 template <class C>
-__device__ __forceinline__ void add_sums(float (&o)[C::kPartDim / 2], const int32_t (&sums)[C::kPartDim / 2],
-                                         const float* v_scale, int c, const float (&take_new)[2]) {
-#pragma unroll
-  for (int j = 0; j < C::kPartDim / 8; j += 2) {
-    const FourScales scale(v_scale, j, c);
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-      o[4 * j + i] = fmaf(__int2float_rn(sums[4 * j + i]), scale.of[i / 4 * 2 + i % 2] * take_new[i / 2 % 2],
-                          o[4 * j + i]);
+struct Output {
+  float4 in_registers[C::kSharedOutput ? 1 : C::kOutputWords];
+
+  __device__ __forceinline__ float4& word(Shared<C>& shared, int group, int i) {
+    if constexpr (C::kSharedOutput)
+      return shared.o[group][i][static_cast<int>(threadIdx.x) % kWarpgroup];
+    else
+      return in_registers[i];
   }
-}
+  __device__ __forceinline__ void clear(Shared<C>& shared, int group) {
+#pragma unroll
+    for (int i = 0; i < C::kOutputWords; ++i) word(shared, group, i) = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  }
+
+  // o = o * keep_old + float(sums) * (v_scale * take_new).
+  __device__ __forceinline__ void add(Shared<C>& shared, int group, const int32_t (&sums)[C::kDim / 2],
+                                      const float* v_scale, int c, const float (&keep_old)[2],
+                                      const float (&take_new)[2]) {
+#pragma unroll
+    for (int j = 0; j < C::kOutputWords; j += 2) {
+      const FourScales scale(v_scale, j, c);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int32_t* u = sums + 4 * (j + i);
+        const float a = scale.of[2 * i], b = scale.of[2 * i + 1];
+        float4 o = word(shared, group, j + i);
+        if (C::kSharedOutput) rescale(o, keep_old);
+        o.x = fmaf(__int2float_rn(u[0]), a * take_new[0], o.x);
+        o.y = fmaf(__int2float_rn(u[1]), b * take_new[0], o.y);
+        o.z = fmaf(__int2float_rn(u[2]), a * take_new[1], o.z);
+        o.w = fmaf(__int2float_rn(u[3]), b * take_new[1], o.w);
+        word(shared, group, j + i) = o;
+      }
+    }
+  }
+  // In registers: before the sums are known, and only when the largest score of a row has grown.
+  __device__ __forceinline__ void rescale_registers(const float (&keep_old)[2]) {
+    if (C::kSharedOutput || !__any_sync(~0u, keep_old[0] != 1.0f || keep_old[1] != 1.0f)) return;
+#pragma unroll
+    for (float4& o : in_registers) rescale(o, keep_old);
+  }
+  static __device__ __forceinline__ void rescale(float4& o, const float (&keep_old)[2]) {
+    o.x *= keep_old[0], o.y *= keep_old[0], o.z *= keep_old[1], o.w *= keep_old[1];
+  }
+};
 
 // Consumers take turns with their exponentials, so that one's products, conversions and sums go on beside another's
 // exponentials; left alone they run in step and wait for the same unit. Every consumer takes as many turns.
@@ -217,10 +262,9 @@ __device__ __forceinline__ void pass_turn(int group) {
 
 // One key tile, whose codes of K lie in k_slot, those of V and the scales in v_slot.
 template <class C>
-__device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int tile,
-                                            float (&o)[C::kParts][C::kPartDim / 2], Rows& rows,
+__device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int tile, Output<C>& o, Rows& rows,
                                             const int8_t* q, Slot<C::kStages>& k_slot,
-                                            Slot<C::kStages>& v_slot, bool masked) {
+                                            Slot<C::kStages>& v_slot, bool masked, uint32_t zero) {
   const int lane = static_cast<int>(threadIdx.x) % 32, c = lane % 4;
   const int stage = v_slot.stage;
   const int8_t *v = shared.v[stage], *k = shared.k[k_slot.stage];
@@ -230,15 +274,18 @@ __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int ti
 #pragma unroll
   for (int h = 0; h < C::kHalves; ++h) multiply_qk<C>(s[h], q, k + h * kHalf * C::kDim);
   ptx::mbarrier_wait(&shared.scales_full[stage], v_slot.phase);
-  ptx::wgmma_wait<0>();
-#pragma unroll
-  for (int h = 0; h < C::kHalves; ++h) ptx::keep(s[h]);
-  if (lane == 0) ptx::mbarrier_arrive(&shared.k_empty[k_slot.stage]);
-  k_slot.next();
-
   int bits[2] = {INT32_MIN, INT32_MIN};
 #pragma unroll
-  for (int h = 0; h < C::kHalves; ++h) scale_scores(s[h], shared.k_scale[stage] + h * kHalf, c, bits);
+  for (int h = 0; h < C::kHalves; ++h) {
+    if (h < C::kHalves - 1)
+      ptx::wgmma_wait<1>();
+    else
+      ptx::wgmma_wait<0>();
+    ptx::keep(s[h]);
+    if (h == C::kHalves - 1 && lane == 0) ptx::mbarrier_arrive(&shared.k_empty[k_slot.stage]);
+    scale_scores(s[h], shared.k_scale[stage] + h * kHalf, c, bits);
+  }
+  k_slot.next();
   float top[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) bits[r] = largest_of_quad(bits[r]), top[r] = __int_as_float(bits[r]);
@@ -265,43 +312,40 @@ __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int ti
   }
 
   uint32_t p[C::kHalves][4][4], sum[2] = {0, 0};
-  int32_t sums[C::kPartDim / 2];
+  int32_t sums[C::kDim / 2];
   wait_for_turn<C>(group);
+  ptx::mbarrier_wait(&shared.v_full[stage], v_slot.phase);
+  // NOTE: sixteen exponentials, then the codes of the sixteen before. `zero` keeps ptxas to that order: left alone it makes each
+  // pair of codes wait for the exponentials just started (H200, 4x32x16384x64: 497 instead of 521 TFLOP/s).
+  constexpr int kSteps = C::kTile / 32;
 #pragma unroll
-  for (int h = 0; h < C::kHalves; ++h) {
-    make_p(s[h], p[h], rows.scale, shift, sum);
-    if (h == C::kHalves - 1) pass_turn<C>(group);
-    if (h == 0) ptx::mbarrier_wait(&shared.v_full[stage], v_slot.phase);
-    ptx::wgmma_begin();
-    multiply_pv<C>(sums, p[h], v + h * kHalf * C::kDim, h > 0);
-    ptx::wgmma_commit();
+  for (int step = 0; step <= kSteps; ++step) {
+    uint32_t later = 0;
+    if (step < kSteps) later = exponentials(s[step / 4], step % 4, rows.scale, shift, zero);
+    if (step == kSteps - 1) pass_turn<C>(group);
+    if (step == 0) continue;
+    const int half = (step - 1) / 4;
+    pack_p(s[half], (step - 1) % 4, p[half][(step - 1) % 4], sum, later);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) shift[r] = __uint_as_float(__float_as_uint(shift[r]) | (sum[r] & zero));
+    if (step % 4 == 0) {
+      ptx::wgmma_begin();
+      multiply_pv<C>(sums, p[half], v + half * kHalf * C::kDim, half > 0);
+      ptx::wgmma_commit();
+    }
   }
 #pragma unroll
   for (int r = 0; r < 2; ++r)
     rows.sum[r] = fmaf(__uint2float_rn(sum[r]), take_new[r], rows.sum[r] * keep_old[r]);
-  if (__any_sync(~0u, keep_old[0] != 1.0f || keep_old[1] != 1.0f)) {
-#pragma unroll
-    for (int part = 0; part < C::kParts; ++part)
-#pragma unroll
-      for (int i = 0; i < C::kPartDim / 2; ++i) o[part][i] *= keep_old[i / 2 % 2];
-  }
-#pragma unroll
-  for (int part = 0; part < C::kParts; ++part) {
-    if (part > 0) {
-      ptx::wgmma_begin();
-#pragma unroll
-      for (int h = 0; h < C::kHalves; ++h)
-        multiply_pv<C>(sums, p[h], v + h * kHalf * C::kDim + part * C::kPartDim * 64, h > 0);
-      ptx::wgmma_commit();
-    }
-    ptx::wgmma_wait<0>();
-    ptx::keep(sums);
-    add_sums<C>(o[part], sums, shared.v_scale[stage] + part * C::kPartDim, c, take_new);
-  }
+  o.rescale_registers(keep_old);
+  ptx::wgmma_wait<0>();
+  ptx::keep(sums);
+  o.add(shared, group, sums, shared.v_scale[stage], c, keep_old, take_new);
 #pragma unroll
   for (int h = 0; h < C::kHalves; ++h)
 #pragma unroll
     for (int i = 0; i < 4; ++i) ptx::keep(p[h][i]);
+  __syncwarp();  // every lane has read the scales
   if (lane == 0) ptx::mbarrier_arrive(&shared.v_empty[stage]);
   v_slot.next();
 }
