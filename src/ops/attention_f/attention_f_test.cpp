@@ -19,6 +19,45 @@ TEST_P(AttentionF, MatchesTheSpecification) {
   harness::expect_cases(ctx, cases);
 }
 
+// attention_f_ref (keys converted once a head) against attention_f_ref_row (the plain loops), every bit of both.
+template <class Real>
+void expect_rows_one_by_one(const AttentionShape& s) {
+  const harness::OpCase c = attention_case(s, "");
+  const auto run = [&](auto&& reference) {
+    std::vector<HostTensor> tensors = harness::make_args(c);
+    std::vector<Tensor> views;
+    for (const auto& t : tensors) views.push_back(t.view());
+    HostTensor sums(DType::f64, tensors[8].shape());
+    views[8] = sums.view();
+    reference(attention_args(s, views));
+    return std::pair(sums.bytes(), tensors[9].bytes());
+  };
+  const auto all = run([](const AttentionFArgs& a) { attention_f_ref<Real>(a); });
+  const auto each = run([](const AttentionFArgs& a) {
+    const int32_t* q_start = a.q_start.as<int32_t>();
+    for (int64_t b = 0; b < a.kv_len.dim(0); ++b) {
+      std::vector<Real> scores(static_cast<size_t>(a.kv_len.as<int32_t>()[b]));
+      for (int64_t t = q_start[b]; t < q_start[b + 1]; ++t)
+        for (int64_t h = 0; h < a.q.dim(1); ++h) attention_f_ref_row<Real>(a, b, t, h, scores.data());
+    }
+  });
+  EXPECT_TRUE(all == each) << c.name;
+}
+
+TEST(AttentionFRef, AllRowsAreTheRowsOneByOne) {
+  for (const DType kv : {DType::f32, DType::f16, DType::i8})
+    for (const int64_t window : {0, 20})
+      for (const bool causal : {true, false}) {
+        const AttentionShape s{.queries = {5, 0, 70, 3},
+                               .keys = {70, 4, 40, 0},
+                               .head_dim = 37,
+                               .kv = kv,
+                               .causal = causal,
+                               .window = window};
+        expect_rows_one_by_one<double>(s), expect_rows_one_by_one<float>(s);
+      }
+}
+
 // A cache of one kind with `sequences` sequences of `capacity` keys, filled, and queries for all of them.
 struct Setting {
   int64_t sequences, pages, q_heads, kv_heads, head_dim;
