@@ -4,7 +4,7 @@
 usage: python_overhead.py [--device cuda] [--out FILE] [--most MICROSECONDS]
 
 rms_norm of a small tensor, so that the device is never what is waited for. Best of 15 rounds of 200 calls; the queue is empty before each.
-Exit 1 when octavo.rms_norm takes more than --most over the bare launch (issue 6: 6).
+Exit 1 when octavo.rms_norm or torch.ops.octavo.rms_norm takes more than --most over the bare launch (issue 6: 6).
 """
 import argparse
 import json
@@ -51,12 +51,12 @@ def main():
         rows[name] = host_us(call, synchronise)
     for name, us in rows.items():
         print(f"{name:30} {us:7.2f} us   over bare {us - bare:7.2f}")
-    over = rows["octavo.rms_norm"] - bare
+    over = {name: rows[name] - bare for name in ("octavo.rms_norm", "torch.ops.octavo.rms_norm")}
     if arguments.out:
         device = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
-        arguments.out.write_text(json.dumps({"device": device, "torch": torch.__version__, "host_us": rows, "over_bare_us": over}) + "\n")
-    print(f"overhead of octavo.rms_norm: {over:.2f} us over the bare launch (at most {arguments.most:g})")
-    return 0 if over <= arguments.most else 1
+        arguments.out.write_text(json.dumps({"device": device, "torch": torch.__version__, "host_us": rows, "over_bare_us": over["octavo.rms_norm"]}) + "\n")
+    print("over the bare launch: " + ", ".join(f"{name} {us:.2f} us" for name, us in over.items()) + f" (at most {arguments.most:g})")
+    return 0 if max(over.values()) <= arguments.most else 1
 
 
 if __name__ == "__main__":
