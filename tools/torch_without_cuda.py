@@ -3,8 +3,8 @@
 
 usage: torch_without_cuda.py FOLDER      (where `pip install --no-deps --target FOLDER torch` has put it)
 
-Each missing library becomes an empty one of its name, whose functions return 100 (cudaErrorNoDevice): torch.cuda.is_available() is
-False. For tests on machines without a GPU.
+Each missing library becomes an empty one of its name, whose functions return 100. The CUDA runtime itself (nvidia-cuda-runtime, 3 MB)
+should be there: it is asked for the number of devices and for the texts of errors. For tests on machines without a GPU.
 """
 import re
 import subprocess
@@ -20,7 +20,8 @@ def read_elf(option, path):
 def missing_libraries(folder, libraries):
     """Names of NVIDIA libraries that torch's link, but the driver's, which comes with a GPU."""
     needed = {name for path in libraries for name in re.findall(r"\(NEEDED\).*\[(.*)\]", read_elf("-d", path))}
-    return sorted(name for name in needed if re.match("lib(cu|nv|nccl)", name) and name != "libcuda.so.1" and not (folder / name).exists())
+    present = {path.name for path in [*folder.iterdir(), *folder.parents[1].glob("nvidia/*/lib/*")]} | {"libcuda.so.1"}
+    return sorted(name for name in needed - present if re.match("lib(cu|nv|nccl)", name))
 
 
 def undefined_functions(libraries):
