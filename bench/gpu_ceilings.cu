@@ -42,11 +42,11 @@ __device__ uint32_t hash(uint64_t x) {
 }
 
 template <class T>
-__global__ void fill_normal(T* to, int64_t n, uint64_t seed) {
+__global__ void fill_normal(T* to, int64_t n, uint64_t seed, bool positive) {
   for (int64_t i = first_element(); i < n; i += element_step()) {
     float sum = -2.0f;  // four uniforms: mean 2, variance 1/3
     for (int k = 0; k < 4; ++k) sum += static_cast<float>(hash(seed + 4 * i + k)) * 0x1p-32f;
-    store_element(to + i, sum * 1.7320508f);
+    store_element(to + i, (positive ? fabsf(sum) : sum) * 1.7320508f);
   }
 }
 
@@ -74,13 +74,13 @@ void read_all(const Context& ctx, const void* from, int64_t bytes, uint32_t* sum
          static_cast<const uint4*>(from), bytes / 16, sum);
 }
 
-void fill_random(const Context& ctx, const Tensor& t, int64_t elements, uint64_t seed) {
+void fill_random(const Context& ctx, const Tensor& t, int64_t elements, uint64_t seed, bool positive) {
   if (elements == 0) return;
   LaunchShape shape = shape_of_elements("fill_random", elements);
   shape.overlap = false;
   if (is_float(t.dtype()) && t.dtype() != DType::f64)
     with_float_type(t.dtype(), [&]<class T>(T) {
-      launch(ctx, shape, fill_normal<T>, static_cast<T*>(t.data()), elements, seed);
+      launch(ctx, shape, fill_normal<T>, static_cast<T*>(t.data()), elements, seed, positive);
     });
   else
     launch(ctx, shape, fill_bytes, static_cast<uint8_t*>(t.data()), elements * size_of(t.dtype()), seed);

@@ -404,8 +404,10 @@ template <class Args>
 bool norm_fits_registers(Norm norm, const Args& a, const DeviceFacts& facts) {
   const NormSplit split = split_norm(norm, a.x.dim(1), a.x.dtype(), static_cast<bool>(a.residual),
                                      static_cast<bool>(a.y_codes), facts);
-  // Layer norms of 16 bits that take more than a block stream (row_norm_stream.cuh).
-  if (norm == Norm::layer && split.cluster > 1 && a.x.dtype() != DType::f32) return false;
+  // Rows of 16 bits that take more than a block stream (row_norm_stream.cuh), but for codes beside y.
+  if (split.cluster > 1 && a.x.dtype() != DType::f32 &&
+      (norm == Norm::layer || a.residual || !a.y_codes || !a.y))
+    return false;
   return split.threads > 0 && split.staged_bytes + kStaticSharedBytes <= facts.shared_bytes_per_block &&
          octets_aligned(a.x) && octets_aligned(a.residual) && octets_aligned(a.u) && octets_aligned(a.y) &&
          octets_aligned(a.y_codes) && a.weight.dtype() == a.x.dtype() &&
@@ -415,10 +417,11 @@ bool norm_fits_registers(Norm norm, const Args& a, const DeviceFacts& facts) {
 template <Norm kNorm, RowSpan kSpan, bool kResidual, bool kCodes, class T>
 void launch_norm_of_policy(const Context& ctx, const LaunchShape& shape, int bytes, const NormRows<T>& rows) {
   constexpr bool kMayBeWide = kNorm == Norm::rms && !kResidual && kSpan != RowSpan::lanes;
-  if constexpr (kMayBeWide)
+  constexpr bool kStreams = kSpan == RowSpan::cluster && sizeof(T) == 2 && (kResidual || !kCodes);
+  if constexpr (kMayBeWide && !kStreams)
     if (bytes == kWideRowBytes)
       return launch(ctx, shape, norm_in_registers<T, kNorm, kSpan, kResidual, kCodes, kWideRowBytes>, rows);
-  if constexpr (!kMayBeWide || kSpan == RowSpan::block)
+  if constexpr (!kStreams && (!kMayBeWide || kSpan == RowSpan::block))
     launch(ctx, shape, norm_in_registers<T, kNorm, kSpan, kResidual, kCodes, kRowBytes>, rows);
 }
 

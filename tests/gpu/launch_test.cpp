@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "cuda/device.h"
 #include "launch_test_kernels.h"
+#include "turns_on_gpu.h"
 
 namespace {
 
@@ -122,6 +123,7 @@ int main() {
     check_launches(stream);
     check_graph_and_events(stream);
     check_memory(stream);
+    gpu_test::check_turns(check);
     check_fault(stream);
   } catch (const Error& e) {
     check(false, e.what());

@@ -69,6 +69,21 @@ __device__ __forceinline__ void store_to_peer(uint32_t* p, uint64_t* barrier, ui
 #endif
 }
 
+// The same with 8 bytes.
+__device__ __forceinline__ void store_to_peer(float2* p, uint64_t* barrier, uint32_t rank, float2 value) {
+#if __CUDA_ARCH__ >= 900
+  uint32_t peer, peer_barrier;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(shared_address(p)), "r"(rank));
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
+               : "=r"(peer_barrier)
+               : "r"(shared_address(barrier)), "r"(rank));
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(peer),
+      "f"(value.x), "f"(value.y), "r"(peer_barrier)
+      : "memory");
+#endif
+}
+
 // The same with 16 bytes.
 __device__ __forceinline__ void store_to_peer(int4* p, uint64_t* barrier, uint32_t rank, int4 value) {
 #if __CUDA_ARCH__ >= 900

@@ -76,7 +76,7 @@ constexpr auto kVariants = std::to_array<Variant<RmsNormArgs>>({
    Backend::cuda,
    Isa::reference,
    rms_norm_streams,
-   "sm_90, aligned 16-bit rows of 65,536 to 131,072 elements, parameters of their dtype",
+   "sm_90, aligned 16-bit rows of 16,384 to 131,072 elements, parameters of their dtype",
    rms_norm_stream},
       {"cuda_registers",
        Backend::cuda,
