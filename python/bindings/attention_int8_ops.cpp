@@ -68,7 +68,7 @@ void call_codes(nb::handle q_, nb::handle q_scale_, nb::handle k_, nb::handle k_
 
 void bind_attention_int8(nb::module_& m) {
   const auto tensor = [](const char* name) { return nb::arg(name).noconvert().none(); };
-  m.def("attention_int8_tile", &attention_int8_key_tile, nb::arg("head_dim"));
+  m.attr("attention_int8_tile_keys") = kInt8TileKeys;
   m.def("attention_int8", &call_floats, tensor("q"), tensor("k"), tensor("v"), tensor("out"), tensor("lse"),
         nb::arg("causal"), nb::arg("scale"));
   m.def("attention_int8_quantize", &call_quantize, tensor("q"), tensor("k"), tensor("v"), tensor("q_codes"),

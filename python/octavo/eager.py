@@ -190,7 +190,7 @@ def attention_int8(q, k, v, causal=False, scale=None):
 
 def int8_attention_shapes(q, k):
     """Of the outputs of attention_int8_quantize: codes and scales of q, k and v (pages of 64 keys, transposed)."""
-    tile = _octavo.attention_int8_tile(q.shape[3])
+    tile = _octavo.attention_int8_tile_keys
     rows, keys = k.shape[:2], k.shape[2]
     return (q.shape, q.shape[:3], k.shape, k.shape[:3], (*rows, -(-keys // 64), k.shape[3] * 64), (*rows, -(-keys // tile), k.shape[3]))
 

@@ -152,7 +152,7 @@ def attention_int8(q, k, v, causal=False, scale=None):
 def attention_int8_quantize(q, k, v):
     """The first half of attention_int8 -> (q, q_scale, k, k_scale, v, v_scale): codes int8 and scales float32 for the second.
 
-    v's codes are pages of 64 keys, transposed, [B, Hkv, pages, 64 D]; v_scale is [B, Hkv, tiles, D], tiles of 256 keys (128 above D = 64).
+    v's codes are pages of 64 keys, transposed, [B, Hkv, pages, 64 D]; v_scale is [B, Hkv, tiles, D], tiles of 256 keys.
     """
     return _ops().attention_int8_quantize(q, k, v)
 

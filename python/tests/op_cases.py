@@ -110,7 +110,7 @@ def int8_attention_values(results):
     slot = key - key % 16 + key % 8 // 2 * 4 + key % 16 // 8 * 2 + key % 2
     keys, width = k.shape[2:]
     pages = v.unflatten(3, (width, 64))[..., slot].transpose(3, 4).flatten(2, 3)[:, :, :keys]
-    tile = torch.arange(keys, device=v.device) // octavo._octavo.attention_int8_tile(width)
+    tile = torch.arange(keys, device=v.device) // octavo._octavo.attention_int8_tile_keys
     return q * q_scale[..., None], k * k_scale[..., None], pages * v_scale[:, :, tile]
 
 
