@@ -385,11 +385,13 @@ inline NormStream split_norm_stream(Norm norm, int64_t rows, int64_t width, DTyp
   if (facts.compute_capability < 90 || dtype == DType::f32 || rows > kMostRows || width > kMostElements ||
       !norm_is_faster_in_stream(norm, rows, width, residual, codes, facts))
     return {};
-  NormStream s{.stages = residual ? 2 : 3};
+  NormStream s;
   s.threads = stream_threads(norm, residual, codes);
   s.cluster = static_cast<int>((width + s.threads * kThreadElements - 1) / (s.threads * kThreadElements));
   if (s.cluster == 1 && norm == Norm::layer)  // as many as for a row in registers
     s.threads = static_cast<int>((width + 32 * kThreadElements - 1) / (32 * kThreadElements) * 32);
+  // Two rows a block, three where the last pass reads its slot again or where blocks are small: more were never faster.
+  s.stages = stream_rereads(norm, residual, codes) || (!residual && s.threads < kStreamBlock) ? 3 : 2;
   s.slot_bytes = s.threads * kThreadElements * size_of(dtype) * (residual ? 2 : 1);
   return s;
 }
