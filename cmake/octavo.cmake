@@ -150,7 +150,7 @@ endfunction()
 # For builds from nothing without ccache: the large headers are read once for the layers and once for the program, and
 # several files of a layer are compiled as one. NOTE: ccache keeps no object that was made with precompiled headers.
 function(octavo_precompile_headers)
-  foreach(folder IN ITEMS formats harness tokenizer weights model engine)
+  foreach(folder IN ITEMS formats harness tokenizer weights engine)  # not model: its families share names
     set_target_properties(octavo_${folder} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
   endforeach()
   # NOTE: names of their own in anonymous namespaces that a neighbour has too.
