@@ -123,6 +123,14 @@ class Receipts(unittest.TestCase):
         (self.root / "initcheck.log").write_text("norm   40 cases,   2 failed\n========= ERROR SUMMARY: 0 errors\n")
         self.assertEqual(receipts.sanitizer_counts(self.root), ({"norm": {"memcheck": 40}}, 2))
 
+    def test_ops_before_the_first_error_of_a_log(self):
+        clean, end = "norm   40 cases,   0 failed\n", "========= ERROR SUMMARY: 3 errors\n"
+        error = "========= Invalid __global__ read of size 16 bytes\n=========     at gemm\n"
+        (self.root / "memcheck.log").write_text(clean + error + "gemm   9 cases,   0 failed\nrope   7 cases,   0 failed\n" + end)
+        self.assertEqual(receipts.sanitizer_counts(self.root), ({"norm": {"memcheck": 40}}, 1))
+        (self.root / "memcheck.log").write_text(error + clean + end)
+        self.assertEqual(receipts.sanitizer_counts(self.root), ({}, 1))
+
 
 class SassGate(unittest.TestCase):
     BUDGET = {"many_kernels": {}, "rules": [{"op": "norm", "kernel": ".*", "require": [r"LDG\S*\.128"], "forbid": [r"DADD\b"], "why": "w"}],

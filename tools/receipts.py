@@ -117,7 +117,10 @@ def sass_ops() -> set[str]:
 
 
 def sanitizer_counts(results: Path) -> tuple[dict[str, dict[str, int]], int]:
-    """op -> {tool: cases run}, from logs that end with a summary of no errors, and how many logs do not."""
+    """op -> {tool: cases run without an error}, and how many logs are not clean to the end.
+
+    Ops run one after the other and name themselves as they end, so in a log with errors those that ended before the first
+    error are clean; the one at fault and all behind it are not counted. A log without the tool's summary counts for nothing."""
     counts: dict[str, dict[str, int]] = {}
     bad = 0
     for tool in SANITIZERS:
@@ -125,9 +128,13 @@ def sanitizer_counts(results: Path) -> tuple[dict[str, dict[str, int]], int]:
             text = log.read_text(errors="replace")
             summaries = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: (\d+)", text)
             if not summaries or any(int(n) for n in summaries):
-                print(f"receipts: {log}: {'errors' if summaries else 'no summary (cut off?)'}; not counted", file=sys.stderr)
                 bad += 1
-                continue
+                first_error = re.search(r"^=+ (?:Error|Invalid|Uninitialized|Warning|Barrier|Program hit|Target application)", text, re.M)
+                if not summaries or not first_error:
+                    print(f"receipts: {log}: {'errors' if summaries else 'no summary (cut off?)'}; not counted", file=sys.stderr)
+                    continue
+                text = text[:first_error.start()]
+                print(f"receipts: {log}: errors; only ops that ended before the first are counted", file=sys.stderr)
             for op, cases, failed in re.findall(r"^(\w+) +(\d+) cases, +(\d+) failed$", text, re.M):
                 if int(failed) == 0 and int(cases) > 0:
                     counts.setdefault(op, {})[tool] = int(cases)

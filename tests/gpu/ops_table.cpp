@@ -191,18 +191,12 @@ std::vector<OpCase> attention_int8_on_gpu() {
 
 const std::vector<OpEntry>& all_ops() {
   static const std::vector<OpEntry> ops{
-      {"adamw", adamw_on_gpu},
-      {"attention_f", attention_f_on_gpu},
-      {"bias_gelu", bias_gelu_on_gpu},
-      {"attention_int8", attention_int8_on_gpu},
-      {"layer_norm", layer_norm_on_gpu},
-      {"embedding", embedding_cases},
-      {"gemm_f", gemm_f_on_gpu},
-      {"gemm_w8a16", gemm_w8a16_on_gpu},
-      {"gemm_w8a8", gemm_w8a8_on_gpu},
-      {"quantize_rows", quantize_rows_on_gpu},
-      {"rms_norm", rms_norm_on_gpu},
-      {"rope", rope_cases},
+      {"adamw", adamw_on_gpu},           {"attention_f", attention_f_on_gpu},
+      {"bias_gelu", bias_gelu_on_gpu},   {"attention_int8", attention_int8_on_gpu},
+      {"layer_norm", layer_norm_on_gpu}, {"embedding", embedding_cases},
+      {"gemm_f", gemm_f_on_gpu},         {"gemm_w8a16", gemm_w8a16_on_gpu},
+      {"gemm_w8a8", gemm_w8a8_on_gpu},   {"quantize_rows", quantize_rows_on_gpu},
+      {"rms_norm", rms_norm_on_gpu},     {"rope", rope_cases},
       {"silu_mul", silu_mul_on_gpu},
   };
   return ops;

@@ -39,8 +39,7 @@ void quantize_rows(const ConstTensor& x, const Tensor& codes, const Tensor& scal
 void attention_int8_quantize_ref(const AttentionInt8QuantizeArgs& a) {
   quantize_rows(a.q, a.q_codes, a.q_scale);
   quantize_rows(a.k, a.k_codes, a.k_scale);
-  const int64_t dim = a.v.dim(3), sk = a.v.dim(2), pages = a.v_codes.dim(2),
-                tile = kInt8TileKeys;
+  const int64_t dim = a.v.dim(3), sk = a.v.dim(2), pages = a.v_codes.dim(2), tile = kInt8TileKeys;
   std::fill_n(a.v_codes.as<int8_t>(), a.v_codes.numel(), int8_t{0});
   for (int64_t b = 0; b < a.v.dim(0); ++b)
     for (int64_t h = 0; h < a.v.dim(1); ++h)

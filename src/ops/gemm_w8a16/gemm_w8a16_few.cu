@@ -81,8 +81,8 @@ struct Ring {
       const bool exists = n < call.out.n && k < call.k;
       const int8_t* row = call.w + (exists ? n * call.w_stride : 0);
       int8_t* place = boxes + to * kBoxBytes + i * 512 + lane * 16;
-      if constexpr (kAligned)
-        ptx::copy_async(place, exists ? row + k : row, exists ? min(16, call.k - k) : 0);
+      if (kAligned && (!exists || k + 16 <= call.k))
+        ptx::copy_async(place, exists ? row + k : row, exists ? 16 : 0);
       else
         *reinterpret_cast<uint4*>(place) = exists ? codes_of_row(row, k, call.k) : uint4{};
     }
@@ -99,14 +99,22 @@ struct Ring {
 };
 
 // All tokens to shared memory, zeros up to the end of the last box.
+// NOTE: the last octet of a row goes element by element where it is not whole: a copy of fewer than 16 bytes still touches all
+// 16 (memcheck), and behind the last row there may be nothing.
 template <class T>
 __device__ __forceinline__ void load_x(const FewCall& call, int8_t* x_shared, int pitch) {
   const int octets = call.boxes * kBoxDepth / 8;
   for (int token = 0; token < call.out.m; ++token) {
     const T* row = static_cast<const T*>(call.x) + token * call.x_stride;
     for (int octet = static_cast<int>(threadIdx.x); octet < octets; octet += kThreads) {
-      const int k = octet * 8, bytes = 2 * min(8, max(0, call.k - k));
-      ptx::copy_async(x_shared + token * pitch + octet * 16, bytes ? row + k : row, bytes);
+      const int k = octet * 8;
+      int8_t* place = x_shared + token * pitch + octet * 16;
+      if (k + 8 <= call.k || k >= call.k) {
+        ptx::copy_async(place, k < call.k ? row + k : row, k < call.k ? 16 : 0);
+      } else {
+        for (int i = 0; i < 8; ++i)
+          reinterpret_cast<uint16_t*>(place)[i] = k + i < call.k ? row[k + i].bits : uint16_t{0};
+      }
     }
   }
   ptx::copy_async_commit();

@@ -78,7 +78,8 @@ constexpr auto kVariants = std::to_array<Variant<LayerNormArgs>>({
    Backend::cuda,
    Isa::reference,
    layer_norm_streams,
-   "sm_90, aligned 16-bit rows of 16,384 to 131,072 elements, or many of 4,096 to 8,192; parameters of their dtype",
+   "sm_90, aligned 16-bit rows of 16,384 to 131,072 elements, or many of 4,096 to 8,192; parameters of their "
+   "dtype",
    layer_norm_stream},
       {"cuda_registers",
        Backend::cuda,
