@@ -35,59 +35,40 @@ GemmW8A16Args args_of(const OpCase& c, harness::CaseTensors t) {
 // Rows of x, w and y on 16 bytes.
 int64_t pitch_for(int64_t n, int64_t k) { return (std::max(n, k) + 127) / 128 * 128; }
 
-// The case on Hopper's kernel for few tokens with this plan, where it takes the call.
-OpCase with_plan(OpCase c, const StreamPlan& plan) {
-  c.name += fmt::format("/stream_split{}/stages{}{}", plan.split, plan.stages, plan.early ? "/early" : "");
-  c.call = [c, plan](const Context& ctx, harness::CaseTensors t) {
+// The case on one kernel, where `fits` says that it takes the call.
+template <class Fits, class Run>
+OpCase on_kernel(OpCase c, const std::string& name, Fits fits, Run run) {
+  c.name += name;
+  c.call = [c, fits, run](const Context& ctx, harness::CaseTensors t) {
     const GemmW8A16Args a = args_of(c, t);
-    if (gemm_w8a16_fits_stream(a, *ctx.facts))
-      gemm_w8a16_stream_with_plan(ctx, a, plan);
+    if (fits(a, *ctx.facts))
+      run(ctx, a);
     else
       gemm_w8a16(ctx, a);
   };
   return c;
 }
 
-// The case on the kernel for few tokens of any GPU, which a Hopper device would not choose.
-OpCase on_few(OpCase c) {
-  c.name += "/few";
-  c.call = [c](const Context& ctx, harness::CaseTensors t) {
-    const GemmW8A16Args a = args_of(c, t);
-    if (gemm_w8a16_fits_few(a, *ctx.facts))
-      gemm_w8a16_few(ctx, a);
-    else
-      gemm_w8a16(ctx, a);
-  };
-  return c;
+// Hopper's kernel for few tokens with this plan.
+OpCase with_plan(const OpCase& c, const StreamPlan& plan) {
+  return on_kernel(
+      c, fmt::format("/stream_split{}/stages{}{}", plan.split, plan.stages, plan.early ? "/early" : ""),
+      gemm_w8a16_fits_stream,
+      [plan](const Context& ctx, const GemmW8A16Args& a) { gemm_w8a16_stream_with_plan(ctx, a, plan); });
 }
 
-// The case on the kernel for many tokens with this plan, where it takes the call.
-OpCase with_plan(OpCase c, const ManyPlan& plan) {
+// The kernel for many tokens with this plan.
+OpCase with_plan(const OpCase& c, const ManyPlan& plan) {
   constexpr const char* kTiles[] = {"256", "64"};
-  c.name +=
-      fmt::format("/many_{}/group{}/lead{}", kTiles[static_cast<int>(plan.tile)], plan.group, plan.lead);
-  c.call = [c, plan](const Context& ctx, harness::CaseTensors t) {
-    const GemmW8A16Args a = args_of(c, t);
-    if (gemm_w8a16_fits_sm90(a, *ctx.facts))
-      gemm_w8a16_many_with_plan(ctx, a, plan);
-    else
-      gemm_w8a16(ctx, a);
-  };
-  return c;
+  return on_kernel(
+      c, fmt::format("/many_{}/group{}/lead{}", kTiles[static_cast<int>(plan.tile)], plan.group, plan.lead),
+      gemm_w8a16_fits_sm90,
+      [plan](const Context& ctx, const GemmW8A16Args& a) { gemm_w8a16_many_with_plan(ctx, a, plan); });
 }
 
-// The case on the portable kernel, which a Hopper device would not choose.
-OpCase on_sm80(OpCase c) {
-  c.name += "/sm80";
-  c.call = [c](const Context& ctx, harness::CaseTensors t) {
-    const GemmW8A16Args a = args_of(c, t);
-    if (gemm_w8a16_fits_sm80(a, *ctx.facts))
-      gemm_w8a16_sm80(ctx, a);
-    else
-      gemm_w8a16(ctx, a);
-  };
-  return c;
-}
+// The kernels of any GPU, which a Hopper device would not choose.
+OpCase on_few(const OpCase& c) { return on_kernel(c, "/few", gemm_w8a16_fits_few, gemm_w8a16_few); }
+OpCase on_sm80(const OpCase& c) { return on_kernel(c, "/sm80", gemm_w8a16_fits_sm80, gemm_w8a16_sm80); }
 
 OpCase anyhow(OpCase c) {
   c.name += "/any";
