@@ -40,8 +40,9 @@ const std::vector<std::string>& ModelConfig::known_architectures() {
   return known;
 }
 
-ModelConfig ModelConfig::load(const std::string& folder) {
-  const ConfigObject config = read_model_config(folder);
+ModelConfig ModelConfig::load(const std::string& folder) { return of(read_model_config(folder)); }
+
+ModelConfig ModelConfig::of(const ConfigObject& config) {
   ModelConfig c;
   const Family& family = read_family(config, c.architecture);
   c.dtype = config.string_or("dtype", config.string_or("torch_dtype", "float32"));
@@ -68,9 +69,11 @@ int64_t ModelConfig::parameters() const {
 
 GenerationDefaults GenerationDefaults::load(const std::string& folder) {
   const auto path = std::filesystem::path(folder) / "generation_config.json";
+  return std::filesystem::exists(path) ? of(ConfigObject::read(path)) : GenerationDefaults();
+}
+
+GenerationDefaults GenerationDefaults::of(const ConfigObject& config) {
   GenerationDefaults d;
-  if (!std::filesystem::exists(path)) return d;
-  const ConfigObject config = ConfigObject::read(path);
   for (int64_t id : config.integers("eos_token_id")) d.eos_ids.push_back(static_cast<int32_t>(id));
   if (config.has("do_sample") && !config.boolean("do_sample")) {
     d.temperature = 0.0f;

@@ -11,6 +11,8 @@
 
 namespace octavo {
 
+class ConfigObject;  // formats/json_file.h
+
 // The choices that a block of the model is made of.
 enum class NormKind : uint8_t { rms, layer };
 enum class ResidualKind : uint8_t {
@@ -74,6 +76,7 @@ struct ModelConfig {
   // Reads <folder>/config.json, or what a .gguf file has in its place. Throws Error(bad_model) that names file, key and value; an architecture that
   // octavo does not know is named, with the list of known ones.
   static ModelConfig load(const std::string& folder);
+  static ModelConfig of(const ConfigObject& config);  // of what such a file holds
   static const std::vector<std::string>& known_architectures();
 };
 
@@ -84,6 +87,7 @@ struct GenerationDefaults {
   std::optional<int> top_k;
   std::vector<int32_t> eos_ids;
   static GenerationDefaults load(const std::string& folder);  // neutral when the file is absent
+  static GenerationDefaults of(const ConfigObject& config);
 };
 
 }  // namespace octavo

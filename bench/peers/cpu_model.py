@@ -5,7 +5,7 @@ Rounds alternate: one of model_bench, one of llama.cpp, each with the machine to
 llama.cpp go into the file that model_bench writes. Needs the packages gguf and llama-cpp-python, the latter built for this
 machine (CMAKE_ARGS=-DGGML_NATIVE=ON pip install --no-binary :all: llama-cpp-python).
 
-usage: llama_cpp.py --octavo build/cpu/bench/model_bench --gguf FILE [--rounds 5] [--threads 2] [--out bench/results/cpu]
+usage: cpu_model.py --octavo build/cpu/bench/model_bench --gguf FILE [--rounds 5] [--threads 2] [--out bench/results/cpu]
        FILE is written where it is missing (1.3 GB).
 """
 import argparse
@@ -81,7 +81,7 @@ class LlamaCpp:
         model.n_gpu_layers, model.use_mmap = 0, False  # weights in plain memory, as octavo's
         self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), model)
         if not self.model:
-            raise SystemExit(f"llama_cpp.py: llama.cpp does not load {path}")
+            raise SystemExit(f"cpu_model.py: llama.cpp does not load {path}")
         context = llama_cpp.llama_context_default_params()
         context.n_ctx, context.n_batch, context.n_ubatch = 2048, PROMPT, PROMPT
         context.n_threads = context.n_threads_batch = threads
@@ -94,10 +94,10 @@ class LlamaCpp:
             llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
         tokens = (llama_cpp.llama_token * count)(*range(1000, 1000 + count))
         if llama_cpp.llama_decode(self.context, llama_cpp.llama_batch_get_one(tokens, count)):
-            raise SystemExit("llama_cpp.py: llama_decode failed")
+            raise SystemExit("cpu_model.py: llama_decode failed")
         logits = np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(self.context, -1), (VOCAB,))
         if not np.isfinite(logits).all():
-            raise SystemExit("llama_cpp.py: llama.cpp's logits are not finite")
+            raise SystemExit("cpu_model.py: llama.cpp's logits are not finite")
 
     def decode_ms(self):
         self.feed(DEPTH)
@@ -128,6 +128,14 @@ def row(case, shape, rounds, tokens):
             "ms": {"best": times[0], "p20": at(0.2), "p50": at(0.5), "p80": at(0.8)}, "tokens_per_s": 1e3 * tokens / times[0]}
 
 
+def write(folder, best, peers):
+    for r in best["rows"]:
+        if "gbs" in r:
+            r["pct_ceiling"] = 100 * r["gbs"] / best["ceilings"]["read_gbs"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.json").write_text(json.dumps(best | {"rows": best["rows"] + peers}, indent=1) + "\n")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--octavo", required=True)
@@ -156,14 +164,10 @@ def main():
             for kept, new in zip(best["rows"], ours["rows"]):
                 if new["ms"]["best"] < kept["ms"]["best"]:
                     kept.update(new)
-    for r in best["rows"]:
-        if "gbs" in r:
-            r["pct_ceiling"] = 100 * r["gbs"] / best["ceilings"]["read_gbs"]
-    best["rows"] += [row("1b/decode/b1", {"batch": 1, "depth": DEPTH}, decode, 1), row("1b/prefill/b1", {"batch": 1, "prompt": PROMPT}, prefill, PROMPT)]
-    o.out.mkdir(parents=True, exist_ok=True)
-    (o.out / "model.json").write_text(json.dumps(best, indent=1) + "\n")
-    for i, what in enumerate(("decode", "prefill")):
-        print(f"{what}: {best['rows'][2 + i]['ms']['best'] / best['rows'][i]['ms']['best']:.2f}x llama.cpp")
+        peers = [row("1b/decode/b1", {"batch": 1, "depth": DEPTH}, decode, 1), row("1b/prefill/b1", {"batch": 1, "prompt": PROMPT}, prefill, PROMPT)]
+        write(o.out, best, peers)
+    for ours, theirs in zip(best["rows"], peers):
+        print(f"{ours['case']}: {theirs['ms']['best'] / ours['ms']['best']:.2f}x llama.cpp")
 
 
 if __name__ == "__main__":
