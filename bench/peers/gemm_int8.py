@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Peers of gemm_w8a8, timed as bench/gpu_gemm_bench.cpp times ours, on data of the same distribution.
 
-torch._int_mm (cuBLASLt INT8: s32 out, no scales, no bias), torch._scaled_mm (cuBLASLt FP8, row-wise scales, bf16 out), bf16 F.linear.
+torch._int_mm (cuBLASLt INT8: s32 out, no scales, no bias), torch._scaled_mm (cuBLASLt FP8, row-wise scales, bf16 out), bf16 F.linear;
+if asked for by name, since it compiles for some 10 s a case: torch.compile max-autotune of the whole product in Triton (INT8, scales, bias, bf16 out).
 M <= 256: a CUDA graph over rotated inputs. M >= 1024: bursts after 0.1 s of idle (median of 3), and sustained, the second half of
 0.4 s back to back. Every peer is compared with a float32 product of a corner first; one that is wrong or missing is left out.
 
 CUTLASS is not among them: its rows (impl cutlass_int8) come from a program of its own, run in the same session and imported beside this one's.
 
-usage: gemm_int8.py --out FILE [--match TEXT] [--peer IMPL]... [--seconds S] [--burst-only] [--after]
+usage: gemm_int8.py --out FILE [--match START]... [--peer IMPL]... [--seconds S] [--burst-only] [--after]
 S: start no new case after that many seconds. --after: also what torch takes for the ops that may follow the product of AFTER.
 """
 import argparse
@@ -52,6 +53,31 @@ def make_bf16(m, n, k):
     return (codes(m, k).float() / 64).bfloat16(), (codes(n, k).float() / 64).bfloat16()
 
 
+def make_scaled(m, n, k):
+    return codes(m, k), codes(n, k), scales(m)[:, None], scales(n)[None, :], scales(n)[None, :]
+
+
+def scaled_product(x, w, x_scale, w_scale, bias):
+    return (torch._int_mm(x, w.t()).float() * w_scale * x_scale + bias).bfloat16()
+
+
+class Compiled:
+    """Afresh for each shape: a function that is used again for another shape turns dynamic."""
+
+    def __init__(self):
+        self.shape, self.call = None, None
+
+    def __call__(self, t):
+        shape = (*t[0].shape, t[1].shape[0])
+        if shape != self.shape:
+            torch._dynamo.reset()
+            from torch._inductor import config  # seconds to import: for this peer alone
+            config.max_autotune_gemm_backends = "TRITON"
+            self.call = torch.compile(scaled_product, dynamic=False, mode="max-autotune-no-cudagraphs")
+            self.shape = shape
+        return self.call(*t)
+
+
 PEERS = [
     Peer("cublaslt_int8", make_int, lambda t: torch._int_mm(t[0], t[1].t()),
          lambda t, r, c: t[0][:r].float() @ t[1][:c].float().t()),
@@ -61,6 +87,8 @@ PEERS = [
     Peer("cublas_bf16", make_bf16, lambda t: torch.nn.functional.linear(t[0], t[1]),
          lambda t, r, c: t[0][:r].float() @ t[1][:c].float().t()),
 ]
+COMPILED = [Peer("triton_int8", make_scaled, Compiled(),
+                 lambda t, r, c: (t[0][:r].float() * t[2][:r]) @ (t[1][:c].float().t() * t[3][:, :c]) + t[4][:, :c])]
 
 
 def check(peer, inputs):
@@ -128,7 +156,7 @@ def ops_after(m, n):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--match", default="")
+    parser.add_argument("--match", action="append", help="only cases whose name begins with this (several: any)")
     parser.add_argument("--peer", action="append", help="only this one (several: these)")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--burst-only", action="store_true")
@@ -138,11 +166,11 @@ def main():
     l2_bytes = torch.cuda.get_device_properties(0).L2_cache_size
     for m, n, k in SIZES:
         name = f"{m}x{n}x{k}"
-        if options.match not in name:
+        if options.match and not name.startswith(tuple(options.match)):
             continue
         if time.monotonic() - begin > options.seconds:
             break
-        for peer in [p for p in PEERS if not options.peer or p.impl in options.peer]:
+        for peer in [p for p in PEERS if not options.peer or p.impl in options.peer] + [p for p in COMPILED if p.impl in (options.peer or ())]:
             try:
                 inputs = peer.make(m, n, k)
                 check(peer, inputs)

@@ -139,6 +139,34 @@ def gemm_w8a8(x, x_scale, w, w_scale, bias=None, w_code_sum=None, dtype=None):
     return y
 
 
+def _fused(x, x_scale, w, w_scale, bias, activation, residual, dtype, y_amax=None):
+    known = _octavo.GemmActivation.__members__
+    if activation not in known:
+        from .errors import UsageError
+        raise UsageError(f"gemm_w8a8: activation is {activation!r}, expected one of {', '.join(map(repr, known))}")
+    if dtype is None:
+        dtype = "float32" if residual is None else residual.dtype
+    y = _new(x, (*x.shape[:-1], w.shape[0] // 2 if activation == "silu_mul" else w.shape[0]), dtype)
+    _octavo.gemm_w8a8(x, x_scale, w, w_scale, None, bias, y, known[activation], residual, None, y_amax)
+    return y
+
+
+def gemm_w8a8_fused(x, x_scale, w, w_scale, bias=None, activation="none", residual=None, dtype=None):
+    return _fused(x, x_scale, w, w_scale, bias, activation, residual, dtype)
+
+
+def gemm_w8a8_amax(x, x_scale, w, w_scale, bias=None, activation="none", residual=None, dtype=None):
+    amax = _new(x, x.shape[:-1], "float32")
+    amax[...] = 0
+    return _fused(x, x_scale, w, w_scale, bias, activation, residual, dtype, amax), amax
+
+
+def gemm_w8a8_int8(x, x_scale, w, w_scale, y_scale, bias=None, w_code_sum=None):
+    codes = _new(x, (*x.shape[:-1], w.shape[0]), "int8")
+    _octavo.gemm_w8a8(x, x_scale, w, w_scale, w_code_sum, bias, codes, y_scale=y_scale)
+    return codes
+
+
 def gemm_w8a8_s32(x, w, w_code_sum=None):
     y = _new(x, (*x.shape[:-1], w.shape[0]), "int32")
     _octavo.gemm_w8a8(x, None, w, None, w_code_sum, None, y)

@@ -117,13 +117,27 @@ def gemm_w8a16(x, w, w_scale, bias=None):
     return _ops().gemm_w8a16(x, w, w_scale, bias)
 
 
-def gemm_w8a8(x, x_scale, w, w_scale, bias=None, w_code_sum=None, dtype=None):
+def gemm_w8a8(x, x_scale, w, w_scale, bias=None, w_code_sum=None, dtype=None, *, activation="none", residual=None, amax=False,
+              y_scale=None):
     """INT8 product with scales, exact in s32 before them, the same bits on every backend.
 
     x: [..., K] int8, K <= 131,071. x_scale: [...] float32. w: [N, K] int8. w_scale, bias: [N] float32.
     w_code_sum: [N] int32, the sums of w's rows, saves AVX-512 machines work. dtype: float32 (default), float16 or bfloat16.
+    What may follow before the one rounding: activation "gelu" (erf), "gelu_tanh" or "silu_mul" (w's rows alternate gate and up, the
+    result is [..., N / 2]); or residual [..., N], added, whose type the result has. amax: -> (y, float32 [...]), the largest |y| of
+    each row, y of 16 bits. y_scale [1] float32, without these: -> int8, round_half_even(y / y_scale) in -127..127.
     """
-    return _ops().gemm_w8a8(x, x_scale, w, w_scale, bias, w_code_sum, dtype)
+    ops = _ops()
+    plain = activation == "none" and residual is None and not amax
+    if y_scale is not None:
+        if not plain or dtype is not None:
+            from .errors import UsageError
+            raise UsageError("gemm_w8a8: y_scale makes int8 of the scaled product alone; leave activation, residual, amax and dtype out")
+        return ops.gemm_w8a8_int8(x, x_scale, w, w_scale, y_scale, bias, w_code_sum)
+    if plain:
+        return ops.gemm_w8a8(x, x_scale, w, w_scale, bias, w_code_sum, dtype)
+    fused = ops.gemm_w8a8_amax if amax else ops.gemm_w8a8_fused
+    return fused(x, x_scale, w, w_scale, bias, activation, residual, dtype)
 
 
 def gemm_w8a8_s32(x, w, w_code_sum=None):

@@ -12,6 +12,8 @@ _NORM_RESIDUAL = "Tensor x, Tensor residual, Tensor weight, float eps=1e-05"
 _LAYER = "Tensor x, Tensor weight, Tensor? bias=None, float eps=1e-05"
 _LAYER_RESIDUAL = "Tensor x, Tensor residual, Tensor weight, Tensor? bias=None, float eps=1e-05"
 _GELU = "Tensor x, Tensor? bias=None, str approximate='none'"
+_FUSED = "Tensor x, Tensor x_scale, Tensor w, Tensor w_scale, Tensor? bias=None, str activation='none', Tensor? residual=None, " \
+         "ScalarType? dtype=None"
 _MASK = "bool causal=True, float? scale=None, int window=0"
 SCHEMAS = {
     "rms_norm": f"({_NORM}) -> Tensor",
@@ -33,6 +35,10 @@ SCHEMAS = {
     "gemm_w8a16": "(Tensor x, Tensor w, Tensor w_scale, Tensor? bias=None) -> Tensor",
     "gemm_w8a8": "(Tensor x, Tensor x_scale, Tensor w, Tensor w_scale, Tensor? bias=None, Tensor? w_code_sum=None, "
                  "ScalarType? dtype=None) -> Tensor",
+    "gemm_w8a8_fused": f"({_FUSED}) -> Tensor",
+    "gemm_w8a8_amax": f"({_FUSED}) -> (Tensor, Tensor)",
+    "gemm_w8a8_int8": "(Tensor x, Tensor x_scale, Tensor w, Tensor w_scale, Tensor y_scale, Tensor? bias=None, "
+                      "Tensor? w_code_sum=None) -> Tensor",
     "gemm_w8a8_s32": "(Tensor x, Tensor w, Tensor? w_code_sum=None) -> Tensor",
     "attention_f": f"(Tensor q, Tensor k, Tensor v, Tensor? kv_len=None, {_MASK}) -> (Tensor, Tensor)",
     "attention_int8": "(Tensor q, Tensor k, Tensor v, bool causal=False, float? scale=None) -> (Tensor, Tensor)",
@@ -63,6 +69,11 @@ def _codes(x):
 
 def _product(x, w, dtype):
     return x.new_empty((*x.shape[:-1], w.shape[0]), dtype=dtype)
+
+
+def _fused(x, x_scale, w, w_scale, bias=None, activation="none", residual=None, dtype=None):
+    width = w.shape[0] // 2 if activation == "silu_mul" else w.shape[0]
+    return x.new_empty((*x.shape[:-1], width), dtype=dtype or (torch.float32 if residual is None else residual.dtype))
 
 
 def _attended(q):
@@ -98,6 +109,9 @@ FAKES = {
     "gemm_f": lambda x, w, bias=None: _product(x, w, x.dtype),
     "gemm_w8a16": lambda x, w, w_scale, bias=None: _product(x, w, x.dtype),
     "gemm_w8a8": lambda x, x_scale, w, w_scale, bias=None, w_code_sum=None, dtype=None: _product(x, w, dtype or torch.float32),
+    "gemm_w8a8_fused": _fused,
+    "gemm_w8a8_amax": lambda x, *rest, **options: (_fused(x, *rest, **options), x.new_empty(x.shape[:-1], dtype=torch.float32)),
+    "gemm_w8a8_int8": lambda x, x_scale, w, *rest, **options: _product(x, w, torch.int8),
     "gemm_w8a8_s32": lambda x, w, w_code_sum=None: _product(x, w, torch.int32),
     "attention_f": lambda q, k, v, kv_len=None, causal=True, scale=None, window=0: _attended(q),
     "attention_int8": lambda q, k, v, causal=False, scale=None: (_like(q), q.new_empty(q.shape[:-1], dtype=torch.float32)),

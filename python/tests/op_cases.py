@@ -127,6 +127,25 @@ def product(x, w, *bias):
     return x.float() @ w.float().T + (bias[0] if bias else 0)
 
 
+def int8_product(device):
+    """x [3, 5, 64], its scales, w [24, 64], its scales, a bias."""
+    return (ints(device, 128, 3, 5, 64, dtype=torch.int8, low=-127), rand(device, torch.float32, 3, 5).abs() / 100,
+            ints(device, 128, 24, 64, dtype=torch.int8, low=-127), rand(device, torch.float32, 24).abs() / 100,
+            rand(device, torch.float32, 24, seed=1))
+
+
+def fused_product(x, x_scale, w, w_scale, bias, activation="none", residual=None, dtype=None):
+    v = (x.double() @ w.double().T * w_scale * x_scale[..., None] + bias).float()
+    if activation == "silu_mul":
+        return F.silu(v[..., 0::2]) * v[..., 1::2]
+    v = v if activation == "none" else F.gelu(v, approximate="tanh" if activation == "gelu_tanh" else "none")
+    return v if residual is None else v + residual.float()
+
+
+def sixteen(dtype):
+    return torch.float16 if dtype == torch.float32 else dtype
+
+
 CASES = {
     "rms_norm": Case(lambda d, t: (rand(d, t, 3, 5, 64), rand(d, t, 64)), rms, gradient=True),
     "rms_norm_residual": Case(lambda d, t: (rand(d, t, 7, 64), rand(d, t, 7, 64, seed=1), rand(d, t, 64)),
@@ -161,6 +180,12 @@ CASES = {
                                     ints(d, 128, 24, 64, dtype=torch.int8, low=-127), rand(d, torch.float32, 24).abs() / 100,
                                     rand(d, torch.float32, 24, seed=1), None, t),
                       lambda x, xs, w, ws, b, _, t: (x.double() @ w.double().T * ws * xs[..., None] + b).float()),
+    "gemm_w8a8_fused": Case(lambda d, t: (*int8_product(d), "silu_mul", None, t), fused_product),
+    "gemm_w8a8_amax": Case(lambda d, t: (*int8_product(d), "none", rand(d, sixteen(t), 3, 5, 24, seed=2), None),
+                           lambda *a: (lambda y: (y, y.abs().amax(-1)))(fused_product(*a)), error=0.005),
+    "gemm_w8a8_int8": Case(lambda d, t: (*int8_product(d)[:4], torch.full((1,), 0.05, device=d), int8_product(d)[4]),
+                           lambda x, xs, w, ws, step, b: (torch.clamp(torch.round(fused_product(x, xs, w, ws, b) / step), -127, 127) * step,),
+                           error=0.01, outputs=lambda codes: (codes.float() * 0.05,)),
     "gemm_w8a8_s32": Case(lambda d, t: (ints(d, 128, 5, 64, dtype=torch.int8, low=-128), ints(d, 128, 24, 64, dtype=torch.int8, low=-128)),
                           lambda x, w: (x.double() @ w.double().T).float()),
     "attention_f": Case(lambda d, t: (rand(d, t, 2, 5, 4, 16), rand(d, t, 2, 9, 2, 16), rand(d, t, 2, 9, 2, 16, seed=1)), attended),

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import octavo  # noqa: E402
 from octavo import torch_ops  # noqa: E402
-from op_cases import CASES, MUTATING, float_outputs, on_cuda, quantise, rand, rms  # noqa: E402
+from op_cases import CASES, MUTATING, float_outputs, int8_product, on_cuda, quantise, rand, rms  # noqa: E402
 
 OPS = torch.ops.octavo
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -279,6 +279,27 @@ def test_empty_and_single(rows, device):
     assert octavo.rms_norm(torch.ones(64, device=device), torch.ones(64, device=device)).shape == (64,)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_what_may_follow_an_int8_product(dtype, device):
+    """In one call or two: the same function of the same scaled sums."""
+    x, x_scale, w, w_scale, bias = int8_product(device)
+    v = octavo.gemm_w8a8(x, x_scale, w, w_scale, bias)
+    residual, half = rand(device, dtype, 3, 5, 24), dtype if dtype != torch.float32 else torch.float16
+    close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+
+    def fused(**options):
+        return octavo.gemm_w8a8(x, x_scale, w, w_scale, bias, **options)
+
+    for activation, after in (("gelu", octavo.bias_gelu), ("gelu_tanh", lambda v: octavo.bias_gelu(v, approximate="tanh")),
+                              ("silu_mul", lambda v: octavo.silu_mul(v[..., 0::2], v[..., 1::2]))):
+        torch.testing.assert_close(fused(activation=activation, dtype=dtype), after(v).to(dtype), **close)
+    assert torch.equal(fused(residual=residual), (v + residual.float()).to(dtype))
+    y, amax = fused(activation="silu_mul", dtype=half, amax=True)
+    assert torch.equal(y, fused(activation="silu_mul", dtype=half)) and torch.equal(amax, y.abs().amax(-1).float())
+    step = torch.full((1,), 0.037, device=device)
+    assert (fused(y_scale=step).float() - (v / step).round().clamp(-127, 127)).abs().max() <= 1  # a tie may fall to either side
+
+
 # ---- errors ---------------------------------------------------------------------------------------------------------------
 
 def test_wrong_dtype_shape_and_kind(device):
@@ -293,6 +314,8 @@ def test_wrong_dtype_shape_and_kind(device):
             (lambda: octavo.embedding(torch.zeros(3, dtype=torch.int64, device=device), x), "embedding: ids is i64.3., expected i32|embedding: ids .*i64"),
             (lambda: octavo.bias_gelu(x, approximate="sigmoid"), "approximate is 'sigmoid'"),
             (lambda: octavo.gemm_w8a8(x, w, x.to(torch.int8), w), "gemm_w8a8: x is f32"),
+            (lambda: octavo.gemm_w8a8(x, w, x, w, activation="relu"), "gemm_w8a8: activation is 'relu', expected one of 'none', 'gelu'"),
+            (lambda: octavo.gemm_w8a8(x, w, x, w, amax=True, y_scale=w), "gemm_w8a8: y_scale makes int8 of the scaled product alone"),
             (lambda: octavo.adamw([x], [x, x], [x], [x], torch.zeros(1, dtype=torch.int32, device=device)), "adamw: grads has 2 tensors, params 1"),
             (lambda: octavo.adamw([x], [x], [x], [x.half()], torch.zeros(1, dtype=torch.int32, device=device)), r"tensors\[0\].exp_avg_sq")]:
         with pytest.raises(octavo.UsageError, match=message):
@@ -370,7 +393,7 @@ def test_calls_do_not_grow(device, expect_no_growth):
 # ---- every op: types, devices, layouts --------------------------------------------------------------------------------------
 
 FIRST_TENSOR_NAMES = {"attention_f_paged": "attention_f", "attention_int8_codes": "attention_int8", "attention_int8_quantize": "attention_int8",
-                      "gemm_w8a8_s32": "gemm_w8a8"}
+                      "gemm_w8a8_s32": "gemm_w8a8", "gemm_w8a8_fused": "gemm_w8a8", "gemm_w8a8_amax": "gemm_w8a8"}
 
 
 def kernel_name(name):
