@@ -46,8 +46,23 @@ for part in "${parts[@]}"; do
         python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target /tmp/site .whl/*.whl &&
           export PYTHONPATH=/tmp/site
       fi
-      PYTHONUNBUFFERED=1 TAIL=150 limited peers "${PEERS_LIMIT:-250}" python3 bench/peers/memory_ops.py "${op_options[@]}" \
-        --out "$OUT/peers.json" --seconds "$((${PEERS_LIMIT:-250} - 20))" ;;
+      # Compiled side by side first, with all cores; torch chooses among what it compiled when it is measured, alone.
+      export PYTHONUNBUFFERED=1 TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-/tmp/octavo_inductor} TORCHINDUCTOR_AUTOTUNE_LOCAL_CACHE=0
+      if [ "${COMPILE_LIMIT:-80}" -gt 0 ]; then
+        mkdir -p "$OUT/compile"
+        processes=$(nproc)
+        for ((i = 0; i < processes; ++i)); do
+          TORCHINDUCTOR_COMPILE_THREADS=1 timeout -k 5 "${COMPILE_LIMIT:-80}" python3 bench/peers/memory_ops.py "${op_options[@]}" \
+            --compile "$i/$processes" --seconds "$((${COMPILE_LIMIT:-80} - 15))" >"$OUT/compile/$i.log" 2>&1 &
+        done
+        wait
+        cat "$OUT"/compile/*.log >"$OUT/compile.log" && rm -r "$OUT/compile"
+        grep -h '^memory_ops' "$OUT/compile.log"
+      fi
+      # PEERS_FILE: where an earlier call of the same session left off.
+      TAIL=150 limited peers "${PEERS_LIMIT:-250}" python3 bench/peers/memory_ops.py "${op_options[@]}" \
+        --out "${PEERS_FILE:-$OUT/peers.json}" --resume --seconds "$((${PEERS_LIMIT:-250} - 12))"
+      [ -z "${PEERS_FILE:-}" ] || cp "$PEERS_FILE" "$OUT/peers.json" ;;
     *) echo "gpu_session.sh: unknown part '$part' (known: verify sanitize bench peers)" >&2; exit 2 ;;
   esac
 done

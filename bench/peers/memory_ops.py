@@ -5,11 +5,15 @@ torch eager, torch.compile (dynamic=False, afresh per shape), torch.compile max-
 installed. Every result is compared with a float64-free plain version first; a peer that is wrong or missing is named and
 left out. Writes rows of the same JSON schema as octavo_gpu_bench.
 
-usage: memory_ops.py --out FILE [--op NAME]... [--seconds S]   (S: stop starting new measurements after that)
+usage: memory_ops.py --out FILE [--op NAME]... [--seconds S] [--resume]
+         S: start no measurement after so many seconds; with --resume a later call measures what FILE lacks
+       memory_ops.py --compile I/N [--op NAME]... [--seconds S]
+         measures nothing: the I-th of N processes that fill torch's caches (TORCHINDUCTOR_CACHE_DIR) side by side
 """
 import argparse
 import json
 import math
+import os
 import sys
 import time
 
@@ -17,8 +21,9 @@ import torch
 import torch.nn.functional as F
 
 L2_FACTOR = 4
-LARGE = [(16384, 8192), (4096, 32768), (16384, 4096), (2048, 4096)]
-WIDE, SMALL = (1024, 131072), (16, 4096)
+LIGER = {("rms_norm", ""), ("layer_norm", ""), ("silu_mul", "")}
+LARGE = [(16384, 8192), (4096, 32768), (16384, 4096), (2048, 4096), (1024, 131072)]
+SMALL = (16, 4096)
 SEEDS = [(t, o) for t in (512, 1024, 2048) for o in (4096, 16384)]  # triton-llm-kernels: B = 2, T = 256, 512, 1024
 EPS = 1e-5
 DTYPE = torch.float16
@@ -57,12 +62,30 @@ def layer_norm(x, w, b):
     return F.layer_norm(x, (x.shape[-1],), w, b, EPS)
 
 
+def layer_norm_residual(x, r, w, b):
+    u = x + r
+    return layer_norm(u, w, b), u
+
+
+def layer_norm_codes(x, w, b):
+    return quantise(layer_norm(x.float(), w.float(), b.float()))
+
+
+def layer_norm_residual_codes(x, r, w, b):
+    u = x + r
+    return (*layer_norm_codes(u, w, b), u)
+
+
 def bias_gelu(x, b):
     return F.gelu(x + b)
 
 
 def bias_gelu_tanh(x, b):
     return F.gelu(x + b, approximate="tanh")
+
+
+def bias_gelu_codes(x, b):
+    return quantise(F.gelu(x.float() + b.float()))
 
 
 def silu_mul(g, u):
@@ -93,8 +116,12 @@ CASES = [
     ("rms_norm", "/codes", rms_norm_codes, lambda s: (x_of(s), row_of(s)), 3),
     ("rms_norm", "/residual/codes", rms_norm_residual_codes, lambda s: (x_of(s), x_of(s), row_of(s)), 7),
     ("layer_norm", "", layer_norm, lambda s: (x_of(s), row_of(s), row_of(s)), 4),
+    ("layer_norm", "/residual", layer_norm_residual, lambda s: (x_of(s), x_of(s), row_of(s), row_of(s)), 8),
+    ("layer_norm", "/codes", layer_norm_codes, lambda s: (x_of(s), row_of(s), row_of(s)), 3),
+    ("layer_norm", "/residual/codes", layer_norm_residual_codes, lambda s: (x_of(s), x_of(s), row_of(s), row_of(s)), 7),
     ("bias_gelu", "", bias_gelu, lambda s: (x_of(s), row_of(s)), 4),
     ("bias_gelu", "/tanh", bias_gelu_tanh, lambda s: (x_of(s), row_of(s)), 4),
+    ("bias_gelu", "/codes", bias_gelu_codes, lambda s: (x_of(s), row_of(s)), 3),
     ("silu_mul", "", silu_mul, lambda s: (x_of(s), x_of(s)), 6),
     ("silu_mul", "/halves", silu_mul_halves, lambda s: (x_of((s[0], 2 * s[1])),), 6),
     ("silu_mul", "/codes", silu_mul_codes, lambda s: (x_of(s), x_of(s)), 5),
@@ -123,26 +150,22 @@ def odd_sizes():  # as octavo_gpu_bench makes them: 300 tensors of odd sizes, 50
     return [*sizes, 50_000_000 - sum(sizes)]
 
 
-# case, sizes of the tensors, dtype of parameters and gradients (torch keeps its states in the same dtype, octavo in fp32)
-ADAMW = [("1000000", [1_000_000], torch.float32), ("10000000", [10_000_000], torch.float32),
-         ("50000000", [50_000_000], torch.float32), ("500000000", [500_000_000], torch.float32),
-         ("50000000/300_tensors", odd_sizes(), torch.float32)]
+# case, sizes of the tensors (torch keeps its states in the parameters' dtype, octavo in fp32)
+ADAMW = [("1000000", [1_000_000]), ("10000000", [10_000_000]), ("50000000", [50_000_000]), ("500000000", [500_000_000]),
+         ("50000000/300_tensors", odd_sizes())]
 
 
-def adamw_functions(case, sizes, dtype):
-    """impl -> a function without arguments that makes one step."""
+def adamw_step(impl, sizes, sets):
+    """A function of the number of the call; calls rotate over so many sets of tensors."""
     def state():
-        return [[torch.rand(n, device="cuda").to(dtype) for n in sizes] for _ in range(4)]
+        return [[torch.rand(n, device="cuda") for n in sizes] for _ in range(4)]
 
-    fused = torch_optimizer(sizes, dtype, fused=True)
-    yield "torch_fused", fused.step
-    del fused
-    tensors = state()
-    yield "torch", lambda: adamw(*tensors)
-    if "tensors" not in case:
-        torch._dynamo.reset()
-        step = torch.compile(adamw, dynamic=False)
-        yield "torch_compile", lambda: step(*tensors)
+    if impl == "torch_fused":
+        optimizers = [torch_optimizer(sizes, torch.float32, fused=True) for _ in range(sets)]
+        return lambda i: optimizers[i % sets].step()
+    tensors = [state() for _ in range(sets)]
+    function = compiled(adamw, impl) if impl == "torch_compile" else adamw
+    return lambda i: function(*tensors[i % sets])
 
 
 def liger_functions():
@@ -208,97 +231,119 @@ def compiled(function, mode):
     return torch.compile(function, dynamic=False, mode="max-autotune-no-cudagraphs")
 
 
+def jobs(ops):
+    """(op, case, impl, suffix, shape, dependent); first what the seeds' tables need, so that they are whole whatever the time."""
+    modes = ("torch_compile", "liger", "torch", "torch_compile_autotune")
+    found = [("bias_gelu", f"{t}x{o}/seeds", mode, "", (t, o), False) for mode in ("torch_compile", "torch") for t, o in SEEDS]
+    found += [("adamw", case, impl, "", sizes, False) for case, sizes in ADAMW for impl in ("torch_compile", "torch_fused", "torch")
+              if impl != "torch_compile" or len(sizes) == 1]
+    for mode in modes:
+        for op, suffix, *_ in CASES:
+            if mode == "liger" and (op, suffix) not in LIGER:
+                continue
+            shapes = [(s, False) for s in LARGE]
+            shapes += [(SMALL, True)] if suffix in ("", "/residual", "/codes", "/residual/codes") else []
+            for shape, dependent in shapes:
+                if mode != "torch_compile_autotune" or shape in ((16384, 4096), (16384, 8192), (2048, 4096)):
+                    name = f"{shape[0]}x{shape[1]}{suffix}" + ("/dependent" if dependent else "")
+                    found.append((op, name, mode, suffix, shape, dependent))
+    return [job for job in found if not ops or job[0] in ops]
+
+
+def function_of(op, suffix, impl, eager, liger):
+    plain = next(c[2] for c in CASES if c[:2] == (op, suffix))
+    if impl == "liger":
+        return liger[(op, suffix)]
+    return eager.get((op, suffix), plain) if impl == "torch" else compiled(plain, impl)
+
+
+class Peers:
+    def __init__(self, out, resume):
+        self.out, self.rows, self.skipped = out, [], []
+        self.l2 = torch.cuda.get_device_properties(0).L2_cache_size
+        self.eager, self.liger = eager_functions(), liger_functions()
+        if resume and os.path.exists(out):
+            with open(out) as f:
+                self.rows = json.load(f)["rows"]
+
+    def has(self, op, case, impl):
+        return any((r["op"], r["case"], r["impl"]) == (op, case, impl) for r in self.rows)
+
+    def compile(self, op, case, impl, suffix, shape, dependent):
+        if op == "adamw":
+            adamw_step(impl, shape, 1)(0)
+        else:
+            make = next(c[3] for c in CASES if c[:2] == (op, suffix))
+            function_of(op, suffix, impl, self.eager, self.liger)(*make(shape))
+        torch.cuda.synchronize()
+
+    def measure(self, op, case, impl, suffix, shape, dependent):
+        if op == "adamw":
+            dtype, bytes_moved = "f32", 28 * sum(shape)
+            sets = math.ceil(L2_FACTOR * self.l2 / bytes_moved)
+            call = adamw_step(impl, shape, sets)
+        else:
+            plain, make, per_element = next(c[2:] for c in CASES if c[:2] == (op, suffix))
+            dtype = "f16"
+            bytes_moved = per_element * shape[0] * shape[1] + (4 * shape[0] if "codes" in suffix or op == "quantize_rows" else 0)
+            sets = 1 if dependent else max(2, math.ceil(L2_FACTOR * self.l2 / bytes_moved))
+            data = [make(shape) for _ in range(sets)]
+            function = function_of(op, suffix, impl, self.eager, self.liger)
+            error = sane(function(*data[0]), plain(*data[0]))
+            if error is not None:
+                self.skipped.append(f"{op} {case} {impl}: wrong result, relative error {error:.3g}")
+                return
+            call = lambda i: function(*data[i % sets])
+        times = time_graph(100 if dependent else max(sets, 12), call)
+        gbs = bytes_moved / times["p50"] / 1e6
+        self.rows.append({"op": op, "case": case, "impl": impl, "dtype": dtype, "bytes": bytes_moved, "ms": times, "gbs": gbs,
+                          "regime": "graph of 100 dependent nodes" if dependent else "graph, rotating inputs"})
+        print(f"{op:<14} {case:<28} {impl:<22} {1000 * times['p50']:9.2f} us {gbs:7.0f} GB/s", flush=True)
+
+    def write(self):
+        with open(self.out + ".part", "w") as f:
+            json.dump({"schema": 1, "gpu": torch.cuda.get_device_name(0), "torch": torch.__version__, "rows": self.rows,
+                       "skipped": self.skipped}, f, indent=1)
+        os.replace(self.out + ".part", self.out)
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out")
     parser.add_argument("--op", action="append", default=[])
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--compile", metavar="I/N")
     options = parser.parse_args()
     begin = time.time()
     torch.set_grad_enabled(False)
     torch.manual_seed(1)
-    l2 = torch.cuda.get_device_properties(0).L2_cache_size
-    eager, liger = eager_functions(), liger_functions()
-    rows, skipped = [], []
-
-    def measure(op, suffix, shape, impl, function, make, per_element, dependent=False, case=None):
-        name = case or f"{shape[0]}x{shape[1]}{suffix}" + ("/dependent" if dependent else "")
+    peers = Peers(options.out, options.resume)
+    todo = jobs(options.op)
+    if options.compile:
+        part, parts = map(int, options.compile.split("/"))
+        todo = [job for job in todo if job[2].startswith("torch_compile")][part::parts]
+    left = 0
+    for job in todo:
+        name = f"{job[0]} {job[1]} {job[2]}"
         if time.time() - begin > options.seconds:
-            skipped.append(f"{op} {name} {impl}: out of time")
-            return
-        bytes_moved = per_element * shape[0] * shape[1] + (4 * shape[0] if "codes" in suffix or op == "quantize_rows" else 0)
+            left += 1
+            peers.skipped.append(f"{name}: out of time")
+            continue
         try:
-            sets = 1 if dependent else max(2, math.ceil(L2_FACTOR * l2 / bytes_moved))
-            data = [make(shape) for _ in range(sets)]
-            reference = next(c[2] for c in CASES if c[0] == op and c[1] == suffix)
-            error = sane(function(*data[0]), reference(*data[0]))
-            if error is not None:
-                skipped.append(f"{op} {name} {impl}: wrong result, relative error {error:.3g}")
-                return
-            times = time_graph(100 if dependent else max(sets, 12), lambda i: function(*data[i % sets]))
-        except Exception as e:  # noqa: BLE001
-            skipped.append(f"{op} {name} {impl}: {type(e).__name__} {str(e)[:200]}")
-            return
-        gbs = bytes_moved / times["p50"] / 1e6
-        rows.append({"op": op, "case": name, "impl": impl, "dtype": "f16", "bytes": bytes_moved, "ms": times, "gbs": gbs,
-                     "regime": "graph of 100 dependent nodes" if dependent else "graph, rotating inputs"})
-        print(f"{op:<14} {name:<28} {impl:<22} {1000 * times['p50']:9.2f} us {gbs:7.0f} GB/s", flush=True)
-        write()
-
-    def write():
-        with open(options.out, "w") as f:
-            json.dump({"schema": 1, "gpu": torch.cuda.get_device_name(0), "torch": torch.__version__, "rows": rows,
-                       "skipped": skipped}, f, indent=1)
-
-    def measure_adamw():
-        for case, sizes, dtype in ADAMW:
-            for impl, step in adamw_functions(case, sizes, dtype):
-                if time.time() - begin > options.seconds:
-                    skipped.append(f"adamw {case} {impl}: out of time")
-                    continue
-                try:
-                    times = time_graph(12, lambda i: step())
-                except Exception as e:  # noqa: BLE001
-                    skipped.append(f"adamw {case} {impl}: {type(e).__name__} {str(e)[:200]}")
-                    continue
-                bytes_moved = 28 * sum(sizes)
-                # One set of tensors: as good as rotating where it is far larger than L2, and another regime where it is not.
-                regime = "graph, rotating inputs" if bytes_moved >= L2_FACTOR * l2 else "graph, one set in L2"
-                rows.append({"op": "adamw", "case": case, "impl": impl, "dtype": "f32", "bytes": bytes_moved, "ms": times,
-                             "gbs": bytes_moved / times["p50"] / 1e6, "regime": regime})
-                print(f"adamw          {case:<28} {impl:<22} {1000 * times['p50']:9.2f} us {rows[-1]['gbs']:7.0f} GB/s", flush=True)
+            if options.compile:
+                peers.compile(*job)
+            elif not peers.has(*job[:3]):
+                peers.measure(*job)
+                peers.write()
+        except Exception as e:  # noqa: BLE001: a peer that fails is named and skipped
+            peers.skipped.append(f"{name}: {type(e).__name__} {str(e)[:200]}")
+            print(peers.skipped[-1], flush=True)
+        if job[0] == "adamw":
             torch.cuda.empty_cache()
-        write()
-
-    def measure_seeds():  # first, so that the table of both seeds is whole whatever the time left
-        op, suffix, function, make, per_element = next(c for c in CASES if c[0] == "bias_gelu" and c[1] == "")
-        for shape in SEEDS:
-            for mode in ("torch", "torch_compile"):
-                measure(op, suffix, shape, mode, function if mode == "torch" else compiled(function, mode), make, per_element,
-                        case=f"{shape[0]}x{shape[1]}/seeds")
-
-    if not options.op or "bias_gelu" in options.op:
-        measure_seeds()
-    if not options.op or "adamw" in options.op:
-        measure_adamw()
-    for mode in ("torch_compile", "liger", "torch", "torch_compile_autotune"):
-        for op, suffix, function, make, per_element in CASES:
-            if options.op and op not in options.op:
-                continue
-            shapes = [(s, False) for s in LARGE] + ([(WIDE, False)] if op in ("rms_norm", "quantize_rows", "layer_norm") else [])
-            if suffix in ("", "/residual", "/codes"):
-                shapes.append((SMALL, True))
-            for shape, dependent in shapes:
-                if mode == "torch":
-                    measure(op, suffix, shape, mode, eager.get((op, suffix), function), make, per_element, dependent)
-                elif mode == "liger":
-                    if (op, suffix) in liger:
-                        measure(op, suffix, shape, mode, liger[(op, suffix)], make, per_element, dependent)
-                elif mode == "torch_compile" or shape in ((16384, 4096), (16384, 8192), (2048, 4096)):
-                    measure(op, suffix, shape, mode, compiled(function, mode), make, per_element, dependent)
-            torch.cuda.empty_cache()
-    write()
-    print("\n".join(skipped))
+    if not options.compile:
+        peers.write()
+    print(f"memory_ops: {len(todo) - left} of {len(todo)} in {time.time() - begin:.0f} s", flush=True)
     return 0
 
 
