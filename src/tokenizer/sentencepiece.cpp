@@ -64,6 +64,8 @@ class SentencePieceNormalizer : public Normalizer {
     if (const auto piece = user_defined_.longest(text); piece.value >= 0)
       return {piece.length, text.substr(0, piece.length)};
     if (const auto rule = charsmap_.longest(text)) return *rule;
+    if ((static_cast<uint8_t>(text[0]) & 0xc0) == 0x80)
+      return {1, "\ufffd"};  // a rule ended inside a character
     const auto bytes = static_cast<size_t>(decode_utf8(text.data()).bytes);
     return {bytes, text.substr(0, bytes)};
   }

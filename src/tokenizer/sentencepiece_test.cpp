@@ -1,6 +1,7 @@
 // SentencePiece model files: ids and texts against the package, and damaged ones.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -158,6 +159,23 @@ TEST(SentencePiece, DamagedAndUnsupportedFilesAreNamed) {
   expect_refused(small().text(3, Wire().text(2, "abc").bytes).bytes,
                  "precompiled_charsmap: 3 bytes hold no size");
   expect_refused(small().text(5, Wire().text(2, "abc").bytes).bytes, "denormalizer_spec");
+}
+
+// Found by fuzzing: what is left of a character is U+FFFD, byte by byte, as in the package.
+TEST(SentencePiece, ARuleMayEndInsideACharacter) {
+  std::vector<uint32_t> trie(196);         // the children of unit u are at u ^ (unit >> 10) ^ their byte
+  trie[0xc3] = 1u << 10 | 1u << 8 | 0xc3;  // has a value, at 0xc3 ^ 1
+  trie[0xc3 ^ 1] = 0;                      // the text at byte 0
+  std::string charsmap(4 + 4 * trie.size(), '\0');
+  const auto trie_bytes = static_cast<uint32_t>(4 * trie.size());
+  std::memcpy(charsmap.data(), &trie_bytes, 4);
+  std::memcpy(charsmap.data() + 4, trie.data(), trie_bytes);
+  charsmap += std::string("a\0", 2);
+  const Tokenizer tokenizer =
+      Tokenizer::parse_sentencepiece(small().text(3, Wire().text(2, charsmap).bytes).bytes, "f");
+  EXPECT_EQ(tokenizer.encode("\u00e9", kPlain), (std::vector<int32_t>{6, 3, 0}));
+  EXPECT_EQ(tokenizer.encode("b\u00e9", kPlain), (std::vector<int32_t>{6, 4, 3, 0}));
+  EXPECT_EQ(tokenizer.encode("\u00e8b", kPlain), (std::vector<int32_t>{6, 3, 0, 4}));
 }
 
 TEST(SentencePiece, EveryTruncationIsAnErrorOrATokenizer) {
