@@ -102,71 +102,97 @@ void stream_columns(const Int8Gemm& g, int64_t n_begin, int64_t n_end) {
 
 // ---- many rows
 
-inline constexpr int64_t kBlockRows = 96;
-inline constexpr int64_t kBlockDepth = 512;  // of k; a multiple of kOperandCodes
-inline constexpr int64_t kBlockCols = kInt8TaskCols;
+inline constexpr int64_t kBlockDepth = 512;  // of k; a multiple of kPackCodes
 inline constexpr int64_t kBlockVectors = kBlockCols / kLanes;
 inline constexpr int64_t kBlockGroups = kBlockDepth / kGroup;
-inline constexpr int64_t kOperandGroups = kOperandCodes / kGroup;  // == kLanes: a vector of codes of one row
+inline constexpr int64_t kStepCodes = kStepGroups * kGroup;
+inline constexpr int64_t kRowsAhead = 4;  // of x, asked for before they are read
 
 struct Int8Block {
   alignas(64) XCode x[kBlockRows][kBlockDepth];
-  alignas(64) WCode w[kTileVectors][kBlockGroups][kLanes][kGroup];
+  alignas(64) WCode w[kBlockGroups][kTileVectors][kLanes][kGroup];
   alignas(64) int32_t acc[kBlockRows][kBlockCols];
-  alignas(64) int32_t code_sum[kBlockCols];  // of the columns of w, so far
+  // What acc holds too much, so far: of each row of x, and of each row of w.
+  alignas(64) int32_t x_surplus[kBlockRows][kLanes];
+  alignas(64) int32_t w_surplus[kBlockCols];
 };
 
-// x rows m .. m + rows, k .. k + depth, as operands; padded to whole vectors.
+OCTAVO_INLINE void prefetch_row(const int8_t* codes, int64_t count) {
+  constexpr int64_t kLineCodes = 64;
+  for (int64_t at = 0; at < count; at += kLineCodes)
+    _mm_prefetch(reinterpret_cast<const char*>(codes + at), _MM_HINT_T0);
+}
+
+// Rows m .. m + rows of x, k .. k + depth, packed; zeros up to whole vectors.
 OCTAVO_INLINE void fill_x(Int8Block& block, const Int8Gemm& g, int64_t m, int64_t rows, int64_t k,
                           int64_t depth) {
   for (int64_t i = 0; i < rows; ++i) {
     const int8_t* x = g.x + (m + i) * g.x_stride + k;
+    prefetch_row(x + kRowsAhead * g.x_stride, depth);
+    I32 surplus = load_int(block.x_surplus[i]);
     int64_t at = 0;
-    for (; at + kOperandCodes <= depth; at += kOperandCodes) store_int(&block.x[i][at], x_operand(x + at));
-    if (at < depth) store_int(&block.x[i][at], x_operand(x + at, depth - at));
+    for (; at + kPackCodes <= depth; at += kPackCodes) surplus = pack_x(&block.x[i][at], x + at, surplus);
+    if (at < depth) {
+      int8_t padded[kPackCodes] = {};
+      for (int64_t j = 0; j < depth - at; ++j) padded[j] = x[at + j];
+      surplus = pack_x(&block.x[i][at], padded, surplus);
+    }
+    store_int(block.x_surplus[i], surplus);
   }
 }
 
-// kLanes rows of w from n on (zeros from n_end on), k .. k + depth, as panel `v`.
+// kLanes rows of w from n on (zeros from n_end on), k .. k + depth, as panel `v`; zeros up to whole vectors.
 OCTAVO_INLINE void fill_panel(Int8Block& block, int64_t v, const Int8Gemm& g, int64_t n, int64_t n_end,
                               int64_t k, int64_t depth) {
-  for (int64_t at = 0; at < depth; at += kOperandCodes) {
-    I32 rows[kLanes];
-    const int64_t count = depth - at;
-    for (int64_t j = 0; j < kLanes; ++j) {
-      const int8_t* w = g.w + (n + j) * g.w_stride + k + at;
-      rows[j] = n + j >= n_end ? zero_int() : count >= kOperandCodes ? w_operand(w) : w_operand(w, count);
+  constexpr int64_t kVectors = kPanelCodes / kGroup;
+  for (int64_t at = 0; at < depth || at % kPackCodes; at += kPanelCodes) {
+    const int8_t* w = g.w + n * g.w_stride + k + at;
+    I32 packed[kVectors];
+    if (n + kLanes <= n_end && at + kPanelCodes <= depth) {
+      pack_w(w, g.w_stride, packed);
+    } else {
+      int8_t padded[kLanes][kPanelCodes] = {};
+      for (int64_t j = 0; j < kLanes && n + j < n_end; ++j)
+        for (int64_t i = 0; i < kPanelCodes && at + i < depth; ++i) padded[j][i] = w[j * g.w_stride + i];
+      pack_w(padded[0], kPanelCodes, packed);
     }
-    transpose(rows);
-    for (int64_t group = 0; group < kOperandGroups; ++group)
-      store_int(block.w[v][at / kGroup + group], rows[group]);
+    for (int64_t i = 0; i < kVectors; ++i) store_int(block.w[at / kGroup + i][v], packed[i]);
   }
 }
 
-OCTAVO_INLINE void add_code_sums(Int8Block& block, int64_t v, int64_t column, int64_t groups) {
-  I32 sum = load_int(&block.code_sum[column]);
-  for (int64_t group = 0; group < groups; ++group) sum = sum_codes(sum, load_int(block.w[v][group]));
-  store_int(&block.code_sum[column], sum);
+OCTAVO_INLINE void add_w_surplus(Int8Block& block, int v, int64_t column, int64_t steps) {
+  I32 sum = load_int(&block.w_surplus[column]);
+  for (int64_t step = 0; step < steps; ++step) {
+    I32 w[kStepGroups];
+    for (int g = 0; g < kStepGroups; ++g) w[g] = load_int(block.w[step * kStepGroups + g][v]);
+    sum = w_surplus(sum, w);
+  }
+  store_int(&block.w_surplus[column], sum);
 }
 
-// acc[i .. i + kRows][column ..] += x * w over `groups` groups of k.
+// acc[i .. i + kRows][column ..] += x * w over `steps` steps of k.
 template <int kRows>
-OCTAVO_INLINE void multiply_tile(Int8Block& block, int64_t i, int64_t column, int64_t groups) {
+OCTAVO_INLINE void multiply_tile(Int8Block& block, int64_t i, int64_t column, int64_t steps) {
   Sums acc[kRows][kTileVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < kTileVectors; ++v) acc[r][v] = (Sums)load_int(&block.acc[i + r][column + v * kLanes]);
 #pragma GCC unroll 4
-  for (int64_t group = 0; group < groups; ++group) {
-    I32 w[kTileVectors];
+  for (int64_t step = 0; step < steps; ++step) {
+    I32 w[kTileVectors][kStepGroups];
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v) w[v] = load_int(block.w[v][group]);
+    for (int v = 0; v < kTileVectors; ++v)
+#pragma GCC unroll 2
+      for (int g = 0; g < kStepGroups; ++g) w[v][g] = load_int(block.w[step * kStepGroups + g][v]);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const I32 x = repeat_group(&block.x[i + r][group * kGroup]);
+      I32 x[kStepGroups];
+#pragma GCC unroll 2
+      for (int g = 0; g < kStepGroups; ++g)
+        x[g] = repeat_group(&block.x[i + r][step * kStepCodes + g * kGroup]);
 #pragma GCC unroll 4
-      for (int v = 0; v < kTileVectors; ++v) acc[r][v] = dot(acc[r][v], x, w[v]);
+      for (int v = 0; v < kTileVectors; ++v) acc[r][v] = multiply_step(acc[r][v], x, w[v]);
     }
   }
 #pragma GCC unroll 8
@@ -177,56 +203,67 @@ OCTAVO_INLINE void multiply_tile(Int8Block& block, int64_t i, int64_t column, in
 
 // The last rows, 1 to kMost of them, as one tile.
 template <int kMost>
-OCTAVO_INLINE void multiply_rest(Int8Block& block, int64_t i, int64_t rows, int64_t column, int64_t groups) {
-  if (rows == kMost) return multiply_tile<kMost>(block, i, column, groups);
-  if constexpr (kMost > 1) multiply_rest<kMost - 1>(block, i, rows, column, groups);
+OCTAVO_INLINE void multiply_rest(Int8Block& block, int64_t i, int64_t rows, int64_t column, int64_t steps) {
+  if (rows == kMost) return multiply_tile<kMost>(block, i, column, steps);
+  if constexpr (kMost > 1) multiply_rest<kMost - 1>(block, i, rows, column, steps);
 }
 
-OCTAVO_INLINE void multiply_rows(Int8Block& block, int64_t rows, int64_t column, int64_t groups) {
+OCTAVO_INLINE void multiply_rows(Int8Block& block, int64_t rows, int64_t column, int64_t steps) {
   int64_t i = 0;
-  for (; i + kTileRows <= rows; i += kTileRows) multiply_tile<kTileRows>(block, i, column, groups);
-  if (i < rows) multiply_rest<kTileRows - 1>(block, i, rows - i, column, groups);
+  for (; i + kTileRows <= rows; i += kTileRows) multiply_tile<kTileRows>(block, i, column, steps);
+  if (i < rows) multiply_rest<kTileRows - 1>(block, i, rows - i, column, steps);
 }
 
 // y of `rows` rows from m on, columns n .. n_end.
 OCTAVO_INLINE void finish_block(const Int8Block& block, const Int8Gemm& g, int64_t m, int64_t rows, int64_t n,
                                 int64_t n_end) {
-  for (int64_t i = 0; i < rows; ++i)
+  for (int64_t i = 0; i < rows; ++i) {
+    int32_t of_x = 0;
+    for (const int32_t lane : block.x_surplus[i]) of_x += lane;
     for (int64_t j = 0; j < n_end - n; j += kLanes) {
       const Mask in_range = first_lanes(n_end - n - j);
-      const I32 acc = without_offset(load_int(&block.acc[i][j]), load_int(&block.code_sum[j]));
+      const bool whole = n_end - n - j >= kLanes;  // NOTE: a masked store takes Zen 3 some 20 cycles
+      const I32 acc = without_surplus(load_int(&block.acc[i][j]), of_x, load_int(&block.w_surplus[j]));
       const int64_t at = (m + i) * g.y_stride + n + j;
       if (g.y_acc) {
-        store_int(g.y_acc + at, acc, in_range);
+        whole ? store_int(g.y_acc + at, acc) : store_int(g.y_acc + at, acc, in_range);
         continue;
       }
       const F32 scaled = mul(to_floats(acc), load(g.w_scale + n + j, in_range));
       const F32 bias = g.bias ? load(g.bias + n + j, in_range) : zero();
-      store(g.y + at, fma(scaled, set1(g.x_scale[m + i]), bias), in_range);
+      const F32 y = fma(scaled, set1(g.x_scale[m + i]), bias);
+      whole ? store(g.y + at, y) : store(g.y + at, y, in_range);
     }
+  }
 }
 
 // Columns n .. n_end, at most kBlockCols.
 OCTAVO_INLINE void multiply_block(Int8Block& block, const Int8Gemm& g, int64_t m, int64_t rows, int64_t n,
                                   int64_t n_end) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < kBlockCols; j += kLanes) store_int(&block.acc[i][j], zero_int());
-  const bool given = g.w_code_sum != nullptr;
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < n_end - n; j += kLanes) store_int(&block.acc[i][j], zero_int());
+    store_int(block.x_surplus[i], zero_int());
+  }
+  const bool given = kOffset != 0 && g.w_code_sum != nullptr;
   for (int64_t j = 0; j < kBlockCols; j += kLanes)
-    store_int(&block.code_sum[j], given && n + j < n_end
-                                      ? load_int(g.w_code_sum + n + j, first_lanes(n_end - n - j))
-                                      : zero_int());
+    store_int(&block.w_surplus[j], given && n + j < n_end
+                                       ? load_int(g.w_code_sum + n + j, first_lanes(n_end - n - j))
+                                       : zero_int());
 
   for (int64_t k = 0; k < g.k; k += kBlockDepth) {
     const int64_t depth = g.k - k < kBlockDepth ? g.k - k : kBlockDepth;
-    const int64_t groups = (depth + kGroup - 1) / kGroup;
+    const int64_t steps = (depth + kStepCodes - 1) / kStepCodes;
     fill_x(block, g, m, rows, k, depth);
     for (int64_t column = 0; column < n_end - n; column += kTileVectors * kLanes) {
-      for (int64_t v = 0; v < kTileVectors; ++v) {
+      for (int v = 0; v < kTileVectors; ++v) {
         fill_panel(block, v, g, n + column + v * kLanes, n_end, k, depth);
-        if (kOffset != 0 && !given) add_code_sums(block, v, column + v * kLanes, groups);
+        if (!given) add_w_surplus(block, v, column + v * kLanes, steps);
       }
-      multiply_rows(block, rows, column, groups);
+      const int64_t next =
+          n + column + kTileVectors * kLanes;  // what is packed next comes while this multiplies
+      for (int64_t row = next; row < next + kTileVectors * kLanes && row < n_end; ++row)
+        prefetch_row(g.w + row * g.w_stride + k, depth);
+      multiply_rows(block, rows, column, steps);
     }
   }
   finish_block(block, g, m, rows, n, n_end);
