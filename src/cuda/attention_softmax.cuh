@@ -92,6 +92,16 @@ struct OnlineSoftmax {
     }
   }
 
+  // Takes in a softmax of other keys of row i, of the same lane. own, theirs: what sums over their keys are multiplied by.
+  __device__ __forceinline__ void join(int i, float other_top, float other_sum, float c, float& own,
+                                       float& theirs) {
+    const float before = top[i];
+    top[i] = fmaxf(before, other_top);
+    const float shift = top[i] == -INFINITY ? 0.0f : __fmul_rn(top[i], c);
+    own = ptx::exp2_fast(fmaf(before, c, -shift)), theirs = ptx::exp2_fast(fmaf(other_top, c, -shift));
+    sum[i] = fmaf(other_sum, theirs, sum[i] * own);
+  }
+
   // The whole row's sum (all lanes of the quad call).
   __device__ __forceinline__ float total(int i) const { return quad_sum(sum[i]); }
   // Whether the row saw nothing (or nothing but -inf): else its largest term alone is at least 1. False for NaN.

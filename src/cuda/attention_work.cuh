@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "cuda/ptx/global_memory.cuh"
+
 namespace octavo::cuda {
 
 // What every attention kernel knows of a call.
@@ -26,11 +28,11 @@ struct AttentionSizes {
   __host__ __device__ int packs() const { return q_heads >> pack_shift; }
 };
 
-// Blocks that can have work: one of several sequences has at most one tile more than its share of the tokens.
+// Blocks that can have work: each sequence may leave a tile with one row.
 template <int kRows>
 int64_t most_attention_tiles(const AttentionSizes& s) {
   const int64_t rows = static_cast<int64_t>(s.tokens) << s.pack_shift;
-  return s.packs() * (rows / kRows + s.sequences);
+  return s.packs() * ((rows + static_cast<int64_t>(kRows - 1) * s.sequences) / kRows);
 }
 
 struct AttentionTile {
@@ -72,12 +74,12 @@ __device__ __forceinline__ KeyTiles key_tiles(const AttentionSizes& s, const Att
           max(low.end, 0) / kKeys};
 }
 
-// Queries of the longest sequence; the whole warp calls. Brings the lengths into the first-level cache.
+// Queries of the longest sequence; the whole warp calls. Brings the lengths, keys' too, into the first-level cache.
 __device__ __forceinline__ int longest_queries(const AttentionSizes& s) {
   if (s.sequences == 1) return s.tokens;
   int longest = 0;
   for (int b = static_cast<int>(threadIdx.x) % 32; b < s.sequences; b += 32)
-    longest = max(longest, s.q_start[b + 1] - s.q_start[b]);
+    ptx::touch(s.kv_len + b), longest = max(longest, s.q_start[b + 1] - s.q_start[b]);
   return __reduce_max_sync(~0u, longest);
 }
 

@@ -12,12 +12,12 @@ namespace {
 
 // Head dimensions below 64 and 128 are padded: the copy engine brings zeros.
 template <class T>
-using Dim64 = AttentionConfig<T, 64, 3, 128, 4, 2>;
+using Dim64 = AttentionConfig<T, 64, 3, 1, 128, 4, 2>;
 template <class T>
-using Dim128 = AttentionConfig<T, 128, 2, 128, 2, 2>;
-// Where tiles of 192 rows would leave most multiprocessors without work.
+using Dim128 = AttentionConfig<T, 128, 2, 1, 128, 2, 2>;
+// Where tiles of 192 rows would leave most multiprocessors without work: two warpgroups, and perhaps other blocks, share 64 rows.
 template <class T>
-using Dim64Few = AttentionConfig<T, 64, 1, 128, 2, 1>;
+using Dim64Few = AttentionConfig<T, 64, 1, 2, 64, 4, 1>;
 
 template <class C>
 __global__ void __launch_bounds__(C::kThreads, 1)
@@ -28,10 +28,11 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   const int group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / kGroupThreads, 0);
   if (threadIdx.x == 0) {
     ptx::prefetch_tensor_map(&call.q), ptx::prefetch_tensor_map(&call.k), ptx::prefetch_tensor_map(&call.v);
-    shared.init();
+    shared.init(call.key_shift);
     ptx::mbarrier_init_fence();
   }
   __syncthreads();
+  if (C::kSharesRows && call.key_shift > 0) ptx::cluster_arrive_relaxed(), ptx::cluster_wait();
   ptx::grid_dependency_release();
   ptx::grid_dependency_wait();
   if (group == 0) {
@@ -74,23 +75,49 @@ cuda::BoxedTensor key_boxes(const KvView& kv, const void* data, int64_t sequence
           .box = {kBoxColumns, box_keys, 1, 1, 1}};
 }
 
+// log2 of the blocks that share a tile of rows: as many as find keys in the cache's pages and room on the machine for all
+// `tiles` at once.
+template <class C>
+int key_shift_of(const AttentionFArgs& a, const cuda::AttentionSizes& sizes, cuda::LaunchShape shape,
+                 int64_t tiles) {
+  const int64_t key_tiles = (a.kv.pages_per_sequence * kPage + C::kKeys - 1) / C::kKeys;
+  const auto* kernel = reinterpret_cast<const void*>(attention_f_wgmma<C>);
+  for (int shift = 0;; ++shift) {
+    shape.cluster = 2 << shift;
+    if (shift == kMostKeyBlockShift || C::kKeyGroups << shift >= key_tiles ||
+        tiles > cuda::resident_clusters(kernel, shape))
+      return shift;
+  }
+}
+
 template <class C>
 void run_config(const Context& ctx, const AttentionFArgs& a) {
   static_assert(sizeof(AttentionShared<C>) <= 227 * 1024);
   constexpr float kLog2e = 1.44269504088896340736f;
   const int pack_shift = pack_shift_of(a);
+  const cuda::AttentionSizes sizes = attention_sizes(a, pack_shift);
+  cuda::LaunchShape shape{.kernel = "attention_f_wgmma",
+                          .block = dim3(C::kThreads),
+                          .shared_bytes = sizeof(AttentionShared<C>),
+                          .overlap = true};
+  int64_t tiles = cuda::most_attention_tiles<C::kRows>(sizes);
+  int key_shift = 0;
+  if constexpr (C::kSharesRows) {
+    // NOTE: a block finds its tile as if every sequence had as many as the longest one, and a cluster has one tile.
+    const int64_t rows = static_cast<int64_t>(sizes.tokens) << pack_shift;
+    const int64_t items = sizes.packs() * sizes.sequences * ((rows + C::kRows - 1) / C::kRows);
+    key_shift = key_shift_of<C>(a, sizes, shape, items);
+    if (key_shift > 0) shape.cluster = 1 << key_shift, tiles = items << key_shift;
+  }
+  const int64_t cores = ctx.facts->cores;
+  shape.grid = dim3(static_cast<unsigned>(key_shift > 0 || tiles < cores ? tiles : cores));
   const AttentionCall call{.q = cuda::tensor_map_of(query_boxes(a, pack_shift)),
                            .k = cuda::tensor_map_of(key_boxes(a.kv, a.kv.k, a.kv_len.dim(0), C::kBoxKeys)),
                            .v = cuda::tensor_map_of(key_boxes(a.kv, a.kv.v, a.kv_len.dim(0), C::kBoxKeys)),
-                           .sizes = attention_sizes(a, pack_shift),
+                           .sizes = sizes,
                            .rows = row_operands(a),
-                           .scale_log2 = a.scale * kLog2e};
-  const int64_t tiles = cuda::most_attention_tiles<C::kRows>(call.sizes), cores = ctx.facts->cores;
-  const cuda::LaunchShape shape{.kernel = "attention_f_wgmma",
-                                .grid = dim3(static_cast<unsigned>(tiles < cores ? tiles : cores)),
-                                .block = dim3(C::kThreads),
-                                .shared_bytes = sizeof(AttentionShared<C>),
-                                .overlap = true};
+                           .scale_log2 = a.scale * kLog2e,
+                           .key_shift = key_shift};
   cuda::launch(ctx, shape, attention_f_wgmma<C>, call);
 }
 

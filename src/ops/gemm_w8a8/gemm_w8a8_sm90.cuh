@@ -8,7 +8,6 @@
 #include "core/buffer.h"
 #include "cuda/launch.h"
 #include "cuda/ptx/cluster.cuh"
-#include "cuda/ptx/cluster_relaxed.cuh"
 #include "cuda/ptx/elect.cuh"
 #include "cuda/ptx/grid_dependency.cuh"
 #include "cuda/ptx/tensor_copy.cuh"
