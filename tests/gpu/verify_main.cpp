@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <mutex>
+#include <semaphore>
 #include <thread>
 
 #include "gpu/ops_table.h"
@@ -28,16 +29,17 @@ struct Options {
   bool exact = false, list = false, digests = false, verbose = false;
 };
 
-// Cases side by side on CPU threads, one at a time on the GPU.
+// Cases side by side on CPU threads; four of them on the GPU, each on a stream of its own, or one where a tool watches.
 std::vector<Verified> verify(const std::string& op, const std::vector<harness::OpCase>& cases,
                              const Options& options) {
   constexpr int kMostPrinted = 20;
   std::vector<Verified> verified(cases.size());
-  std::mutex gpu, printing;
+  std::counting_semaphore<4> gpu(options.exact || options.verbose ? 1 : 4);
+  std::mutex printing;
   int failed = 0;
   std::atomic<size_t> next{0};
-  const cuda::Stream stream;
   const auto work = [&] {
+    const cuda::Stream stream;
     for (size_t i; (i = next++) < cases.size();) {
       const auto& c = cases[i];
       Verified& v = verified[i];
@@ -46,7 +48,11 @@ std::vector<Verified> verify(const std::string& op, const std::vector<harness::O
         const auto before = harness::make_args(c);
         auto after = harness::make_args(c);
         const DeviceRun run = [&] {
-          const std::lock_guard lock(gpu);
+          gpu.acquire();
+          struct Turn {
+            std::counting_semaphore<4>& gpu;
+            ~Turn() { gpu.release(); }
+          } turn{gpu};
           if (options.verbose) fmt::print("{}\n", c.name), std::fflush(stdout);
           return run_on_device(stream, c, before, std::move(after),
                                options.exact ? Placement::exact : Placement::canaried, options.repeats);
