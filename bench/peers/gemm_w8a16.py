@@ -2,11 +2,11 @@
 """Peers of gemm_w8a16, timed as bench/gpu_w8a16_bench.cpp times ours, on data of the same distribution.
 
 cuBLAS bf16 (F.linear), which reads twice the bytes, and torch.compile of F.linear(x, w.to(x.dtype)) * scale, compiled afresh for
-each shape. M <= 256: a CUDA graph over rotated inputs. M >= 1024: bursts after 0.1 s of idle (median of 3), and sustained, the
+each shape. gemlite (A16W8, its own choice of kernel and tuning for the shape) where it is installed. M <= 256: a CUDA graph over rotated inputs. M >= 1024: bursts after 0.1 s of idle (median of 3), and sustained, the
 second half of 0.4 s back to back. Every peer is compared with a float32 product of a corner first; one that is wrong or missing
 is left out.
 
-usage: gemm_w8a16.py --out FILE [--match START]... [--seconds S] [--compile]   (S: start no new case after that many seconds)
+usage: gemm_w8a16.py --out FILE [--match START]... [--seconds S] [--compile] [--gemlite]   (S: start no new case after that many seconds)
 """
 import argparse
 import json
@@ -47,6 +47,16 @@ def weight_only(x, w, scale):
     return torch.nn.functional.linear(x, w.to(x.dtype)) * scale
 
 
+def make_gemlite(m, n, k):
+    from gemlite.helper import A16W8
+    x, w, scale = make_int8(m, n, k)
+    return x, w, scale, A16W8(device="cuda", dtype=torch.bfloat16).from_weights(w, scales=scale.view(n, 1))
+
+
+def gemlite(t):
+    return t[3](t[0])
+
+
 def plain(t, r, c):
     y = t[0][:r].float() @ t[1][:c].float().t()
     return y * t[2][:c].float() if len(t) > 2 else y
@@ -80,6 +90,7 @@ def main():
     parser.add_argument("--match", action="append", default=[])
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--gemlite", action="store_true")
     options = parser.parse_args()
     begin, rows = time.monotonic(), []
     l2_bytes = torch.cuda.get_device_properties(0).L2_cache_size
@@ -94,13 +105,15 @@ def main():
             torch._dynamo.reset()
             compiled = torch.compile(weight_only, dynamic=False)
             peers.append(("torch_compile", make_int8, lambda t, f=compiled: f(*t)))
+        if options.gemlite:
+            peers.append(("gemlite", make_gemlite, gemlite))
         for impl, make, call in peers:
             try:
                 inputs = make(m, n, k)
                 check(call, inputs)
                 times = {}
                 if m <= 256:
-                    bytes_of_set = sum(t.numel() * t.element_size() for t in inputs)
+                    bytes_of_set = sum(t.numel() * t.element_size() for t in inputs if isinstance(t, torch.Tensor))
                     count = max(2, -(-L2_FACTOR * l2_bytes // bytes_of_set))
                     times["graph, rotating inputs"] = graph_ms(call, [inputs] + [make(m, n, k) for _ in range(count - 1)])
                 else:

@@ -38,6 +38,8 @@ struct Sm80Shared {
 __device__ __forceinline__ int place_of_x(int row, int part) { return row * 128 + (part ^ (row % 8)) * 16; }
 
 // kTile rows of an operand from first_row on, kDepth elements from k on, zeros outside. place(row, part of 16 bytes).
+// NOTE: a row's last part goes element by element where it is not whole: a copy of fewer than 16 bytes touches all 16
+// (memcheck), and behind the last row there may be nothing.
 template <class T, class Place>
 __device__ __forceinline__ void load_operand(int8_t* stage, const T* from, int64_t stride, int first_row,
                                              int rows, int k, int depth, const Place& place) {
@@ -48,7 +50,12 @@ __device__ __forceinline__ void load_operand(int8_t* stage, const T* from, int64
     const int column = k + part * kElements;
     const int left = first_row + row < rows ? min(kElements, max(0, depth - column)) : 0;
     const T* source = left ? from + (first_row + row) * stride + column : from;
-    ptx::copy_async(stage + place(row, part), source, left * static_cast<int>(sizeof(T)));
+    int8_t* to = stage + place(row, part);
+    if (left == 0 || left == kElements) {
+      ptx::copy_async(to, source, left * static_cast<int>(sizeof(T)));
+    } else {
+      for (int e = 0; e < kElements; ++e) reinterpret_cast<T*>(to)[e] = e < left ? source[e] : T{};
+    }
   }
 }
 

@@ -3,10 +3,11 @@
 // A tile is 16 features x 8 tokens: mma.sync m16n8k16 with the weights as the left operand, so the cost does not depend on
 // the number of tokens. A block keeps one ring of stages of 16 features x 1,024 k, each one box of the copy engine. Eight warps
 // multiply, each 1/8 of a stage's k, whose x it keeps in registers for 4,096 k ("a chunk"): chunk after chunk over up to eight
-// tiles of the block. A ninth warp refills the ring, adds up the eight warps' sums and finishes tiles. Where K is long and
-// tiles are few, the two blocks of a cluster split k and exchange their sums. All sums meet in a fixed order.
-// Two blocks fit a multiprocessor: those of the next launch fill their rings while this one drains (programmatic dependent
-// launch; 113 KB of shared memory and 112 registers a block are what that takes).
+// tiles of the block, or all tiles where one chunk is all of k. A ninth warp refills the ring, a tenth adds up the eight warps'
+// sums and finishes tiles. Where K is long and tiles are few, the two blocks of a cluster split k and exchange their sums. All
+// sums meet in a fixed order.
+// Two blocks fit a multiprocessor: those of the next launch fill their rings while this one finishes (programmatic dependent
+// launch; 113 KB of shared memory a block and 96 registers a thread are what that takes).
 // Lane (g, c) = (lane / 4, lane % 4) reads 16 codes of features g, g + 8 at k = 64 step + 16 c; word j of them is one
 // product's operand, so its k are 16 c + 4 j + (0, 2, 1, 3), and x is put in that order.
 #include <algorithm>
@@ -16,8 +17,11 @@
 #include "cuda/device.h"
 #include "cuda/launch.h"
 #include "cuda/ptx/cluster.cuh"
+#include "cuda/ptx/elect.cuh"
 #include "cuda/ptx/grid_dependency.cuh"
+#include "cuda/ptx/mbarrier_test.cuh"
 #include "cuda/ptx/mma_f16.cuh"
+#include "cuda/ptx/relaxed.cuh"
 #include "cuda/ptx/tensor_copy.cuh"
 #include "cuda/tensor_map.h"
 #include "ops/gemm_w8a16/gemm_w8a16_codes.cuh"
@@ -29,15 +33,16 @@ namespace {
 
 namespace ptx = cuda::ptx;
 
-constexpr int kWarps = 8, kThreads = 32 * (kWarps + 1);  // that multiply; of a block
+constexpr int kWarps = 8, kThreads = 32 * (kWarps + 2);  // that multiply; of a block
 constexpr int kSumSlots = 2;
 constexpr int kStepsOfStage = kStageDepth / (64 * kWarps), kStagesOfChunk = kChunkDepth / kStageDepth;
 [[maybe_unused]] constexpr int kStepBytes =
     kStreamFeatures * 64 * kWarps;  // from one of a warp's steps of a stage to the next
 
 struct StreamCall {
-  CUtensorMap map;  // of w: boxes of [k / 128][feature][128]
-  const void* x;    // [m, k] of T, rows on 16 bytes
+  CUtensorMap map_of_w;  // boxes of [k / 128][feature][128]
+  CUtensorMap map_of_x;  // boxes of [k / 64][token][64]
+  const void* x;         // [m, k] of T, rows on 16 bytes
   int64_t x_stride;
   W8A16Output out;
   int k, slice;  // slice: k of one block of a cluster
@@ -45,32 +50,42 @@ struct StreamCall {
   bool early;
 };
 
+// Of each multiprocessor: whether weights of a block are still on their way there. While they are, the next launch's block
+// leaves the memory to it: its own ring fills while this launch multiplies, adds up and stores the rest. Only a hint: it
+// changes no result, and a block whose wait is over does not look at it. (8 x 4096 x 14336 17.2 us, filled at once 18.3.)
+constexpr int kMostCores = 256;
+[[maybe_unused]] __device__ uint32_t is_reading[kMostCores];
+
 // Behind it: the ring, then what other blocks of the cluster send: [own tile][lane].
 struct StreamShared {
   float4 sums[kSumSlots][kWarps][32];  // of a tile and chunk
   float4 totals[kStreamBatch][32];     // of a tile's chunks so far
   uint64_t full[kMostStages], empty[kMostStages];
   uint64_t sums_full[kSumSlots], sums_empty[kSumSlots];
-  uint64_t arrived[kStreamBatch];
+  uint64_t arrived[kStreamBatch], released;
 };
 static_assert(sizeof(StreamShared) <= kStreamHeadBytes);
 
-// Order of the work of a block: up to kStreamBatch tiles, chunk after chunk; tiles are `step` apart.
+// Order of the work of a block: a batch of tiles, chunk after chunk; tiles are `step` apart.
 struct Place {
   int batch, chunk, tile;  // batch: its first tile
   int step, tiles, k;      // k: of this block
 
   __device__ __forceinline__ bool exists() const { return tile < tiles; }
+  __device__ __forceinline__ bool begins_chunk() const { return tile == batch; }
   __device__ __forceinline__ bool is_last_chunk() const { return (chunk + 1) * kChunkDepth >= k; }
   __device__ __forceinline__ int stages() const {
     return min(kStagesOfChunk, (k - chunk * kChunkDepth + kStageDepth - 1) / kStageDepth);
   }
   __device__ __forceinline__ int index() const { return (tile - batch) / step; }
+  __device__ __forceinline__ int next_batch() const {  // one batch where x of one chunk serves all tiles
+    return k <= kChunkDepth ? tiles : batch + kStreamBatch * step;
+  }
   __device__ __forceinline__ void next() {
     tile += step;
-    if (tile < min(tiles, batch + kStreamBatch * step)) return;
+    if (tile < min(tiles, next_batch())) return;
     if (is_last_chunk())
-      chunk = 0, batch += kStreamBatch * step;
+      chunk = 0, batch = next_batch();
     else
       ++chunk;
     tile = batch;
@@ -95,27 +110,6 @@ __device__ __forceinline__ bool one_lane_after(uint32_t loaded) {
   return static_cast<int>(threadIdx.x % 32) == 31 - __clz(static_cast<int>(votes | 1));
 }
 
-// Boxes of w, in the order of work.
-struct Filler {
-  const StreamCall& call;
-  StreamShared& shared;
-  int8_t* ring;
-  Place at;
-  int k_begin, stage = 0, slot = 0;  // stage: of the chunk
-
-  __device__ __forceinline__ void next(int lane) {
-    if (!at.exists()) return;
-    if (lane == 0) {
-      ptx::mbarrier_arrive_expect(&shared.full[slot], kStageBytes);
-      const int k = k_begin + at.chunk * kChunkDepth + stage * kStageDepth;
-      ptx::load_box(ring + slot * kStageBytes, &call.map, make_int3(0, at.tile * kStreamFeatures, k / 128),
-                    &shared.full[slot]);
-    }
-    if (++slot == call.stages) slot = 0;
-    if (++stage == at.stages()) stage = 0, at.next();
-  }
-};
-
 __device__ __forceinline__ float4 operator+(const float4& a, const float4& b) {
   return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
@@ -124,8 +118,13 @@ __device__ __forceinline__ float4 operator+(const float4& a, const float4& b) {
 struct Finisher {
   const StreamCall& call;
   int g, c;
+  int64_t y_rows[2], residual_rows[2];  // where the tokens' rows begin
   Feature feature[2];
 
+  __device__ __forceinline__ Finisher(const StreamCall& of, int lane) : call(of), g(lane / 4), c(lane % 4) {
+    for (int i = 0; i < 2; ++i)
+      y_rows[i] = (2 * c + i) * call.out.y_stride, residual_rows[i] = (2 * c + i) * call.out.residual_stride;
+  }
   __device__ __forceinline__ int n(int tile, int i) const {
     return tile * kStreamFeatures + feature_of_row(g) + 8 * i;
   }
@@ -134,42 +133,105 @@ struct Finisher {
     for (int i = 0; i < 2; ++i) feature[i].load(call.out, n(tile, i));
   }
   __device__ __forceinline__ void store(int tile, const float4& sum) const {
-    const float sums[4] = {sum.x, sum.y, sum.z, sum.w};
+    float v[4] = {feature[0].of(sum.x), feature[0].of(sum.y), feature[1].of(sum.z), feature[1].of(sum.w)};
+    int columns[2] = {n(tile, 0), n(tile, 1)};
+    bool has[2] = {columns[0] < call.out.n, columns[1] < call.out.n};
+    if (call.out.silu_mul) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int token = 2 * c + i % 2;
-      const float v = feature[i / 2].of(sums[i]),
-                  partner = partner_of(call.out, v, 8);  // row g ^ 2: feature ^ 1
-      if (token < call.out.m && n(tile, i / 2) < call.out.n)
-        store_one(call.out, token, n(tile, i / 2), v, partner);
+      for (float& e : v) e = silu_mul(e, __shfl_xor_sync(~0u, e, 8));  // row g ^ 2: feature ^ 1
+#pragma unroll
+      for (int i = 0; i < 2; ++i) has[i] &= columns[i] % 2 == 0, columns[i] /= 2;
     }
+    switch (call.out.y_type) {
+      case DType::f16: store_as<F16>(v, columns, has); break;
+      case DType::bf16: store_as<BF16>(v, columns, has); break;
+      default: store_as<float>(v, columns, has);
+    }
+  }
+  template <class Y>
+  __device__ __forceinline__ void store_as(float (&v)[4], const int (&columns)[2],
+                                           const bool (&has)[2]) const {
+    const auto exists = [&](int i) { return has[i / 2] && 2 * c + i % 2 < call.out.m; };
+    if (call.out.residual) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (exists(i))
+          v[i] += cuda::load_element(static_cast<const Y*>(call.out.residual) + residual_rows[i % 2] +
+                                     columns[i / 2]);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (exists(i)) cuda::store_element(static_cast<Y*>(call.out.y) + y_rows[i % 2] + columns[i / 2], v[i]);
   }
 };
 
-// The ninth warp: refills the ring as stages are read, adds up and finishes tiles.
-[[maybe_unused]] __device__ __forceinline__ void serve(const StreamCall& call, StreamShared& shared,
-                                                       int8_t* ring, Place at, int k_begin, int split,
-                                                       int rank, int lane) {
-  Filler filler{call, shared, ring, at, k_begin};
-  const auto fill_ring = [&] {
-#pragma unroll 1
-    for (int i = 0; i < call.stages; ++i) filler.next(lane);
-  };
-  const Place first = at;
-  if (call.early) fill_ring();
-  ptx::grid_dependency_wait();
-  if (!call.early) fill_ring();
+// x into L2, each block some lines of 128 bytes. NOTE: before the wait, which is right: nothing is read.
+[[maybe_unused]] __device__ __forceinline__ void prefetch_x(const StreamCall& call) {
+  const int lines = call.k / 64;
+  for (int token = 0; token < call.out.m; ++token)
+    for (int line = static_cast<int>(blockIdx.x); line < lines; line += static_cast<int>(gridDim.x))
+      ptx::prefetch_to_l2(static_cast<const uint16_t*>(call.x) + token * call.x_stride + line * 64);
+}
 
+// One lane of the ninth warp: boxes in the order of work, as the ring's stages are read. x of every chunk but the first comes
+// through the ring too, in front of the chunk's tiles.
+[[maybe_unused]] __device__ __forceinline__ void fill_ring(const StreamCall& call, StreamShared& shared,
+                                                           int8_t* ring, Place at, int k_begin) {
+  uint32_t* hint = &is_reading[ptx::core_id() % kMostCores];
+  if (call.early) {
+    while (ptx::load_relaxed(hint) && !ptx::mbarrier_test(&shared.released, 0)) {
+    }
+    ptx::store_relaxed(hint, 1);
+    prefetch_x(call);
+  } else {
+    prefetch_x(call);
+    ptx::grid_dependency_wait();
+  }
+  Turn turn{0, 1}, last;  // the ring is empty
+  const auto load = [&](const CUtensorMap* map, int row, int k) {
+    ptx::mbarrier_wait(&shared.empty[turn.slot], turn.phase);
+    ptx::mbarrier_arrive_expect(&shared.full[turn.slot], kStageBytes);
+    ptx::load_box(ring + turn.slot * kStageBytes, map, make_int3(0, row, k), &shared.full[turn.slot]);
+    last = turn, turn.next(call.stages);
+  };
+  bool has_x = true;  // the first chunk's, in registers
+#pragma unroll 1
+  for (; at.exists(); at.next()) {
+    const int k = k_begin + at.chunk * kChunkDepth;
+    if (at.begins_chunk() && !has_x) {
+      ptx::grid_dependency_wait();
+#pragma unroll 1
+      for (int i = 0; i < at.stages(); ++i) load(&call.map_of_x, 0, (k + i * kStageDepth) / 64);
+    }
+    has_x = false;
+#pragma unroll 1
+    for (int i = 0; i < at.stages(); ++i)
+      load(&call.map_of_w, at.tile * kStreamFeatures, (k + i * kStageDepth) / 128);
+  }
+  if (call.early) {
+    ptx::mbarrier_wait(&shared.full[last.slot], last.phase ^ 1);
+    ptx::store_relaxed(hint, 0);
+  }
+  ptx::grid_dependency_wait();
+}
+
+// The tenth warp: adds up and finishes tiles.
+[[maybe_unused]] __device__ __forceinline__ void finish_tiles(const StreamCall& call, StreamShared& shared,
+                                                              int8_t* ring, Place at, int split, int rank,
+                                                              int lane) {
+  ptx::grid_dependency_wait();
+  if (lane == 0) ptx::mbarrier_arrive(&shared.released);
+  const Place first = at;
   // Tiles of a cluster belong to its ranks by turns. The exchange takes a while: a tile is finished `split` tiles later.
   auto* received = reinterpret_cast<float4*>(ring + call.stages * kStageBytes);
-  Finisher now{call, lane / 4, lane % 4, {}}, late = now;
+  Finisher now(call, lane), late(call, lane);
   const auto finish_late = [&](int tile, int index) {
     if (lane == 0) ptx::mbarrier_arrive_expect(&shared.arrived[index], sizeof(float4) * 32);
     ptx::mbarrier_wait(&shared.arrived[index], 0);
     const float4 own = shared.totals[index][lane], other = received[index / split * 32 + lane];
     late.store(tile, rank == 0 ? own + other : other + own);
   };
-  Turn read, sum_turn;
+  Turn sum_turn;
   int last_index = 0;
 #pragma unroll 1
   for (; at.exists(); at.next()) {
@@ -178,12 +240,6 @@ struct Finisher {
     const bool is_late = split > 1 && is_last && index >= split && index % split == rank;
     if (is_last) now.load(at.tile);  // before the product, which hides the latency
     if (is_late) late.load(late_tile);
-#pragma unroll 1
-    for (int i = at.stages(); i > 0; --i) {
-      ptx::mbarrier_wait(&shared.empty[read.slot], read.phase);
-      filler.next(lane);
-      read.next(call.stages);
-    }
     ptx::mbarrier_wait(&shared.sums_full[sum_turn.slot], sum_turn.phase);
     float4 sum = shared.sums[sum_turn.slot][0][lane];
 #pragma unroll
@@ -219,23 +275,40 @@ struct Finisher {
 // A lane's activations of a chunk: token g, operands of word j of step s in [s][2 j], [s][2 j + 1].
 using ChunkOfX = uint32_t[kStepsOfStage * kStagesOfChunk][8];
 
-// Zeros beyond k, so that whatever a box holds there adds nothing.
+__device__ __forceinline__ void make_operands(uint32_t (&x)[8], const uint4 (&v)[2]) {
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    const uint32_t low = word_of(v[j / 2], j % 2 * 2), high = word_of(v[j / 2], j % 2 * 2 + 1);
+    x[2 * j] = __byte_perm(low, high, 0x5410), x[2 * j + 1] = __byte_perm(low, high, 0x7632);
+  }
+}
+
+// Of the first chunk, from global memory. Zeros beyond k, so that whatever a box holds there adds nothing.
 template <class T>
 __device__ __forceinline__ void load_x(ChunkOfX& x, const StreamCall& call, int k_begin, const Place& at,
                                        int warp, int lane) {
-  const int token = lane / 4;
-  const T* row = static_cast<const T*>(call.x) + token * call.x_stride + k_begin;
+  const int token = lane / 4, end = k_begin + at.stages() * kStageDepth;
+  const T* row = static_cast<const T*>(call.x) + token * call.x_stride;
 #pragma unroll
   for (int s = 0; s < kStepsOfStage * kStagesOfChunk; ++s) {
-    const int k = at.chunk * kChunkDepth + (s * kWarps + warp) * 64 + lane % 4 * 16;
+    const int k = k_begin + (s * kWarps + warp) * 64 + lane % 4 * 16;
     uint4 v[2] = {};
-    if (token < call.out.m && k < at.k)
+    if (token < call.out.m && k < end && k < call.k)
       v[0] = reinterpret_cast<const uint4*>(row + k)[0], v[1] = reinterpret_cast<const uint4*>(row + k)[1];
+    make_operands(x[s], v);
+  }
+}
+
+// Of a stage, from the ring: [k / 64][token][64] in the 128-byte swizzle.
+[[maybe_unused]] __device__ __forceinline__ void read_x(ChunkOfX& x, int stage, const int8_t* box, int warp,
+                                                        int lane) {
+  const int token = lane / 4, part = lane % 4 * 2;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const uint32_t low = word_of(v[j / 2], j % 2 * 2), high = word_of(v[j / 2], j % 2 * 2 + 1);
-      x[s][2 * j] = __byte_perm(low, high, 0x5410), x[s][2 * j + 1] = __byte_perm(low, high, 0x7632);
-    }
+  for (int i = 0; i < kStepsOfStage; ++i) {
+    const int8_t* row = box + (i * kWarps + warp) * (kFewTokens * 128) + token * 128;
+    const uint4 v[2] = {*reinterpret_cast<const uint4*>(row + (part ^ token) * 16),
+                        *reinterpret_cast<const uint4*>(row + ((part + 1) ^ token) * 16)};
+    make_operands(x[stage * kStepsOfStage + i], v);
   }
 }
 
@@ -245,13 +318,18 @@ __device__ __forceinline__ void load_x(ChunkOfX& x, const StreamCall& call, int 
 template <class T>
 constexpr bool kTwoChains = std::is_same_v<T, BF16>;
 
+// A lane's codes of a step: of feature g and g + 8.
+struct StepCodes {
+  uint4 upper, lower;
+};
+
 template <class T>
-__device__ __forceinline__ void multiply(float (&chains)[2][4], const uint4& upper, const uint4& lower,
+__device__ __forceinline__ void multiply(float (&chains)[2][4], const StepCodes& codes,
                                          const uint32_t (&x)[8]) {
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
-    const CodePairs a = code_pairs_apart(word_of(upper, j), T{}),
-                    b = code_pairs_apart(word_of(lower, j), T{});
+    const CodePairs a = code_pairs_apart(word_of(codes.upper, j), T{}),
+                    b = code_pairs_apart(word_of(codes.lower, j), T{});
     ptx::mma_f16(chains[kTwoChains<T> ? j % 2 : 0], {a.low, b.low, a.high, b.high}, x[2 * j], x[2 * j + 1],
                  T{});
   }
@@ -278,19 +356,24 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (int i = 0; i < call.stages; ++i)
       ptx::mbarrier_init(&shared.full[i], 1), ptx::mbarrier_init(&shared.empty[i], kWarps);
     for (int i = 0; i < kSumSlots; ++i)
-      ptx::mbarrier_init(&shared.sums_full[i], kWarps), ptx::mbarrier_init(&shared.sums_empty[i], 1);
+      ptx::mbarrier_init(&shared.sums_full[i], 32 * kWarps), ptx::mbarrier_init(&shared.sums_empty[i], 1);
     for (int i = 0; i < kStreamBatch; ++i) ptx::mbarrier_init(&shared.arrived[i], 1);
+    ptx::mbarrier_init(&shared.released, 1);
     ptx::mbarrier_init_fence();
   }
   __syncthreads();
   if (split > 1)
-    ptx::cluster_arrive(), ptx::cluster_wait();  // nobody sends to barriers that are not there yet
+    ptx::cluster_arrive_relaxed(), ptx::cluster_wait();  // nobody sends to barriers that are not there yet
   ptx::grid_dependency_release();
 
   const int first = static_cast<int>(ptx::cluster_index()), k_begin = rank * call.slice;
   Place at{
       first, 0, first, static_cast<int>(ptx::cluster_count()), call.tiles, min(call.slice, call.k - k_begin)};
-  if (warp == kWarps) return serve(call, shared, ring, at, k_begin, split, rank, lane);
+  if (warp == kWarps) {
+    if (ptx::elect_one()) fill_ring(call, shared, ring, at, k_begin);
+    return;
+  }
+  if (warp > kWarps) return finish_tiles(call, shared, ring, at, split, rank, lane);
   ptx::grid_dependency_wait();
 
   // Step i of a stage is half a line of 128 bytes of [k / 128][feature], in the 128-byte swizzle.
@@ -299,35 +382,45 @@ __global__ void __launch_bounds__(kThreads, 2)
       ring + warp / 2 * (kStreamFeatures * 128) + row * 128 + ((warp % 2 * 4 + lane % 4) ^ row) * 16;
   ChunkOfX x;
   Turn turn, sum_turn{0, 1};
+  const auto codes_of = [&](int slot, int step) {
+    const int8_t* p = codes_of_lane + slot * kStageBytes + step * kStepBytes;
+    return StepCodes{*reinterpret_cast<const uint4*>(p), *reinterpret_cast<const uint4*>(p + 8 * 128)};
+  };
+  const auto release = [&] {
+    __syncwarp();
+    if (lane == 0) ptx::mbarrier_arrive(&shared.empty[turn.slot]);
+    turn.next(call.stages);
+  };
+  load_x<T>(x, call, k_begin, at, warp, lane);
+  bool has_x = true;
 #pragma unroll 1
   for (; at.exists(); at.next()) {
-    if (at.tile == at.batch) load_x<T>(x, call, k_begin, at, warp, lane);
     const int stages = at.stages();
+    if (at.begins_chunk() && !has_x) {
+#pragma unroll
+      for (int stage = 0; stage < kStagesOfChunk; ++stage) {
+        if (stage >= stages) continue;
+        ptx::mbarrier_wait(&shared.full[turn.slot], turn.phase);
+        read_x(x, stage, ring + turn.slot * kStageBytes, warp, lane);
+        release();
+      }
+    }
+    has_x = false;
     float sums[2][4] = {};
 #pragma unroll
     for (int stage = 0; stage < kStagesOfChunk; ++stage) {
       if (stage >= stages) continue;
       ptx::mbarrier_wait(&shared.full[turn.slot], turn.phase);
-      const int8_t* stage_of_lane = codes_of_lane + turn.slot * kStageBytes;
-#pragma unroll
-      for (int s = 0; s < kStepsOfStage; ++s) {
-        const uint4 upper = *reinterpret_cast<const uint4*>(stage_of_lane + s * kStepBytes),
-                    lower = *reinterpret_cast<const uint4*>(stage_of_lane + s * kStepBytes + 8 * 128);
-        if (s == kStepsOfStage - 1) {  // what refills the stage comes from L2 at best: long after these loads
-          __syncwarp();
-          if (lane == 0) ptx::mbarrier_arrive(&shared.empty[turn.slot]);
-        }
-        multiply<T>(sums, upper, lower, x[stage * kStepsOfStage + s]);
-      }
+      const StepCodes first = codes_of(turn.slot, 0), second = codes_of(turn.slot, 1);
+      multiply<T>(sums, first, x[stage * kStepsOfStage]);
+      multiply<T>(sums, second, x[stage * kStepsOfStage + 1]);
+      release();
       end_stage<T>(sums);
-      turn.next(call.stages);
     }
     ptx::mbarrier_wait(&shared.sums_empty[sum_turn.slot], sum_turn.phase);
     shared.sums[sum_turn.slot][warp][lane] = make_float4(sums[0][0] + sums[1][0], sums[0][1] + sums[1][1],
                                                          sums[0][2] + sums[1][2], sums[0][3] + sums[1][3]);
-    __threadfence_block();
-    __syncwarp();
-    if (lane == 0) ptx::mbarrier_arrive(&shared.sums_full[sum_turn.slot]);
+    ptx::mbarrier_arrive(&shared.sums_full[sum_turn.slot]);
     sum_turn.next(kSumSlots);
   }
 #else
@@ -343,7 +436,7 @@ bool rows_on_16_bytes(const ConstTensor& t) {
 }
 
 // w as [n][k / 128][128], boxes of [8][16][128]: a stage.
-cuda::BoxedTensor boxes_of(const ConstTensor& w) {
+cuda::BoxedTensor boxes_of_w(const ConstTensor& w) {
   const int64_t n = w.dim(0), k = w.dim(1), pitch = n > 1 ? w.stride(0) : k;
   return {.data = w.data(),
           .element_bytes = 1,
@@ -352,6 +445,17 @@ cuda::BoxedTensor boxes_of(const ConstTensor& w) {
           .stride_bytes = {1, pitch, 128},
           .box = {128, kStreamFeatures, kStageDepth / 128},
           .promote = false};
+}
+
+// x as [m][k / 64][64], boxes of [16][8][64]: of the k of a stage.
+cuda::BoxedTensor boxes_of_x(const ConstTensor& x) {
+  const int64_t m = x.dim(0), k = x.dim(1), pitch = m > 1 ? x.stride(0) : k;
+  return {.data = x.data(),
+          .element_bytes = 2,
+          .dims = 3,
+          .size = {64, m, k / 64},
+          .stride_bytes = {2, 2 * pitch, 128},
+          .box = {64, kFewTokens, kStageDepth / 64}};
 }
 
 template <class T>
@@ -372,7 +476,8 @@ void run(const Context& ctx, const GemmW8A16Args& a, const StreamPlan& plan) {
   const int slice = ceil_div(k, plan.split * kStageDepth) * kStageDepth;
   if (plan.split > 1 && (tiles > clusters * kStreamBatch || slice >= k))
     return run<T>(ctx, a, {.split = 1, .stages = plan.stages, .early = plan.early});
-  const StreamCall call{.map = cuda::tensor_map_of(boxes_of(a.w)),
+  const StreamCall call{.map_of_w = cuda::tensor_map_of(boxes_of_w(a.w)),
+                        .map_of_x = cuda::tensor_map_of(boxes_of_x(a.x)),
                         .x = a.x.data(),
                         .x_stride = a.x.stride(0),
                         .out = w8a16_output(a),
