@@ -3,7 +3,7 @@
 
 torch._int_mm (cuBLASLt INT8: s32 out, no scales, no bias), torch._scaled_mm (cuBLASLt FP8, row-wise scales, bf16 out), bf16 F.linear;
 if asked for by name, since it compiles for some 10 s a case: torch.compile max-autotune of the whole product in Triton (INT8, scales, bias, bf16 out).
-M <= 256: a CUDA graph over rotated inputs. M >= 1024: bursts after 0.1 s of idle (median of 3), and sustained, the second half of
+M <= 256: a CUDA graph over rotated inputs, after 0.1 s of idle. M >= 1024: bursts after 0.1 s of idle (median of 3), and sustained, the second half of
 0.4 s back to back. Every peer is compared with a float32 product of a corner first; one that is wrong or missing is left out.
 
 CUTLASS is not among them: its rows (impl cutlass_int8) come from a program of its own, run in the same session and imported beside this one's.
@@ -141,6 +141,8 @@ def graph_ms(peer, sets):
         for i in range(calls):
             peer.call(sets[i % len(sets)])
     graph.replay()
+    torch.cuda.synchronize()
+    time.sleep(0.1)
     return statistics.median(between_events(1, graph.replay) / calls for _ in range(9))
 
 

@@ -51,6 +51,18 @@ inline Int8Output int8_output(const GemmW8A8Args& a) {
 // What a kernel does between v and y. `any`: asks the call at run time. All but `scales` raise y_amax where the call has one.
 enum class Int8Policy : uint8_t { scales, amax, gelu_erf, gelu_tanh, silu_mul, residual, any };
 
+// f16 or bf16: the call says which.
+struct EitherHalf {
+  uint16_t bits;
+};
+template <class Y>
+__device__ __forceinline__ uint32_t packed_pair(const Int8Output& out, float low, float high) {
+  if constexpr (!std::is_same_v<Y, EitherHalf>)
+    return cuda::pack_pair(low, high, Y{});
+  else
+    return out.y_type == DType::bf16 ? cuda::pack_pair(low, high, BF16{}) : cuda::pack_pair(low, high, F16{});
+}
+
 template <class Y>
 __device__ __forceinline__ Y* y_at(const Int8Output& out, int row, int column) {
   return static_cast<Y*>(out.y) + row * out.y_stride + column;
@@ -256,6 +268,7 @@ class SumStore {
         const int r = kRowsAtOnce * i + lane_ / kParts, part = lane_ % kParts;
         const uint4 vector = *reinterpret_cast<const uint4*>(bytes_ + place_in_rows_of_128(r, part));
         const int column = column_ + kColumns * chunk + part * kPart;
+        if (beyond((kColumns * chunk + part * kPart) * kPerOutput / 8)) continue;
         if (row_ + r < out_.m) store_vector<Y>(out_, row_ + r, column, y_columns_, vector);
         if constexpr (kAmax)
           if (out_.y_amax) most_[i] = __vmaxu2(most_[i], magnitudes_of(vector, y_columns_ - column));
@@ -272,10 +285,14 @@ class SumStore {
   static constexpr int kMost = 128 / static_cast<int>(sizeof(Y)), kAll = 2 * kCount / kPerOutput;
   static constexpr int kColumns = kMost < kAll ? kMost : kAll;  // of y, of a chunk
   static constexpr int kParts = kColumns / kPart, kRowsAtOnce = 32 / kParts,
-                       kSteps = 16 / kRowsAtOnce;            // of its rows
-  static constexpr int kEights = kColumns * kPerOutput / 8;  // groups of 8 columns of sums of a chunk
-  static constexpr int kChunks = 2 * kCount / (kColumns * kPerOutput);
-  static_assert(kPolicy != Int8Policy::residual || kSteps == 4, "a residual fills whole chunks");
+                       kSteps = 16 / kRowsAtOnce;                   // of its rows
+  static constexpr int kEights = kColumns * kPerOutput / 8;         // groups of 8 columns of sums of a chunk
+  static constexpr int kChunks = (kAll + kColumns - 1) / kColumns;  // the last may be narrower
+  static_assert(kPolicy != Int8Policy::residual || (kSteps == 4 && kAll % kColumns == 0),
+                "a residual fills whole chunks");
+  static constexpr bool beyond(int eight) {
+    return kAll % kColumns != 0 && eight >= kCount / 4;
+  }  // of the tile
 
   // most_: of the rows that this lane stored, each of which kParts lanes stored together.
   __device__ __forceinline__ void raise_amaxes() {
@@ -318,6 +335,7 @@ class SumStore {
       for (int j = 0; j < kEights; j += 2)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
+          if (beyond(first + j)) break;
           const float here = silu_of(acc, first + j, half), next = silu_of(acc, first + j + 1, half);
           const float got = __shfl_xor_sync(~0u, odd ? here : next, 1);
           const uint32_t word = odd ? cuda::pack_pair(got, next, Y{}) : cuda::pack_pair(here, got, Y{});
@@ -327,11 +345,12 @@ class SumStore {
 #pragma unroll
       for (int j = 0; j < kEights; ++j)
 #pragma unroll
-        for (int half = 0; half < 2; ++half)
+        for (int half = 0; half < 2 && !beyond(first + j); ++half)
           *reinterpret_cast<float*>(place(4 * j + lane_ % 4, half)) = silu_of(acc, first + j, half);
     } else if constexpr (sizeof(Y) == 2) {
 #pragma unroll
       for (int j = 0; j < kEights; j += 2) {
+        if (beyond(first + j)) break;
         uint32_t words[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
@@ -342,7 +361,7 @@ class SumStore {
                               r);
             v = make_float2(__fadd_rn(v.x, r[0]), __fadd_rn(v.y, r[1]));
           }
-          words[i] = cuda::pack_pair(v.x, v.y, Y{});
+          words[i] = packed_pair<Y>(out_, v.x, v.y);
         }
         if constexpr (kPolicy == Int8Policy::residual) __syncwarp();
         cuda::ptx::store_matrices(bytes_ + place_in_rows_of_128(lane_ % 16, j + lane_ / 16), words);
@@ -352,6 +371,7 @@ class SumStore {
       for (int j = 0; j < kEights; ++j)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
+          if (beyond(first + j)) break;
           const float2 v = scaled_pair(acc, first + j, half);
           *reinterpret_cast<char2*>(place(8 * j + pair, half)) =
               make_char2(code_of(v.x, inverse_), code_of(v.y, inverse_));
@@ -361,6 +381,7 @@ class SumStore {
       for (int j = 0; j < kEights; ++j)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
+          if (beyond(first + j)) break;
           auto* at = reinterpret_cast<int2*>(place(8 * j + pair, half));
           int2 v = make_int2(acc[4 * (first + j) + 2 * half], acc[4 * (first + j) + 2 * half + 1]);
           if constexpr (std::is_same_v<Y, float>) {

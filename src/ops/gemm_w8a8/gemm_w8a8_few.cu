@@ -12,7 +12,7 @@ namespace octavo {
 namespace {
 
 template <int kTokens, int kStages>
-using Few = Int8Config<128, kTokens, kStages, 1, false, false, 2>;
+using Few = Int8Config<128, kTokens, kStages, 1, false, 2>;
 
 constexpr int kConsumers = 2 * kGroupThreads, kFewThreads = kConsumers + 32;
 [[maybe_unused]] constexpr int kConsumersBarrier = 1;
@@ -237,8 +237,9 @@ __global__ void __launch_bounds__(kFewThreads, C::kPerCore)
   if (group == 2) {
     if (ptx::elect_one()) {
       Slot<C> slot;
-      produce_first<C, true>(shared.stages, slot, call, k_range(call.k_blocks, split, rank), at.row,
-                             at.column, 0);
+      const KRange k = k_range(call.k_blocks, split, rank);
+      ask_for_weights<C, true>(shared.stages, call, k, at.row, at.column, 0);
+      produce_first<C, true>(shared.stages, slot, call, k, at.row, at.column, 0);
     }
     __syncwarp();
   } else {

@@ -1,40 +1,104 @@
 // gemm_w8a8 with tokens in the rows of its tiles, on Hopper: left = x, right = w; persistent clusters, of two share the weights by multicast.
 // Bound by the tensor cores (8,192 operations a clock and multiprocessor), sustained by the power limit.
-// Threads: warp 0 loads, warpgroups 1 and 2 multiply; sums lie in registers as in ptx/wgmma_s8.cuh.
+// Threads: one loads; warpgroups multiply; sums lie in registers as in ptx/wgmma_s8.cuh. Where two warpgroups have 128 sums a thread, a
+// third, which holds the loading thread, gives its registers to them. Else a warp loads: a block of fewer threads starts sooner.
 #pragma once
 #include "ops/gemm_w8a8/gemm_w8a8_sm90.cuh"
 
 namespace octavo {
 
-using Tile128x256 = Int8Config<128, 256, 4, 2, false, false>;
-using Tile128x128InTurn = Int8Config<128, 128, 6, 2, false, true>;
-using Tile128x256Alone = Int8Config<128, 256, 4, 1, false, false>;
-using Tile64x128 = Int8Config<64, 128, 8, 1, false, true>;
-using Tile64x64 = Int8Config<64, 64, 12, 1, false, true>;
-using Tile64x64Shared = Int8Config<64, 64, 12, 2, false, true>;
-using Tile64x32 = Int8Config<64, 32, 16, 1, false, true>;
+using Tile128x256 = Int8Config<128, 256, 4, 2, false>;
+using Tile128x128InTurn = Int8Config<128, 128, 6, 2, true>;
+using Tile64x32 = Int8Config<64, 32, 18, 1, false, 1, 1>;
+using Tile64x64 = Int8Config<64, 64, 13, 1, false, 1, 1>;
+using Tile64x128 = Int8Config<64, 128, 9, 1, false, 1, 1>;
+using Tile64x112 = Int8Config<64, 112, 9, 1, true>;
+using Tile128x112 = Int8Config<128, 112, 6, 1, true>;
+using Tile128x64Split = Int8Config<128, 64, 8, 1, false, 1, 2, 2>;
+using Tile128x128Split = Int8Config<128, 128, 6, 1, false, 1, 2, 2>;
+
+template <class C>
+inline constexpr bool kWarpLoads = C::kSharers == 1;
+template <class C>
+inline constexpr int kThreads = C::kConsumers* kGroupThreads + (kWarpLoads<C> ? 32 : kGroupThreads);
+// A block takes tile after tile; else there is a cluster for each tile.
+template <class C>
+inline constexpr bool kPersistent = C::kConsumers == 2 && C::kSplit == 1;
+template <class C>
+inline constexpr int kClusterBlocks = C::kSharers* C::kSplit;
 
 template <class C>
 struct TileShared {
   Int8Stages<C> stages;
-  alignas(16) uint4 staging[8][128];        // 2 KB a consumer warp
-  alignas(16) float2 columns[2][C::kCols];  // (scale, bias) of the tile, a consumer each
-  uint64_t turn[2];                         // mbarriers, kInTurn: this consumer may multiply
+  alignas(
+      16) uint4 staging[kPersistent<C> || C::kSplit > 1 ? 8 : 1][kPersistent<C> || C::kSplit > 1 ? 128 : 1];
+  alignas(16) float2 columns[C::kConsumers][C::kCols];  // (scale, bias) of the tile, a consumer each
+  uint64_t turn[2];                                     // mbarriers, kInTurn: this consumer may multiply
+  uint64_t ready, arrived;  // mbarriers, kSplit: the other block's stage for sums is free; its sums are here
+
+  // 2 KB a consumer warp; one consumer with one tile: where the ring was.
+  __device__ __forceinline__ uint4* staging_of(int group, int warp) {
+    if constexpr (C::kConsumers == 1) return reinterpret_cast<uint4*>(stages.left[0]) + 128 * warp;
+    return staging[4 * group + warp];
+  }
 };
+
+// The blocks of k that a block of the cluster takes.
+template <class C>
+__device__ __forceinline__ KRange part_of_k(const Int8Call& call, int rank) {
+  return C::kSplit == 1 ? KRange{0, call.k_blocks} : k_range(call.k_blocks, C::kSplit, rank);
+}
+
+// Where the sums of eight columns, number j, of the other block's products go: into the stage that the block would load next.
+template <class C>
+__device__ __forceinline__ int4* place_for_sums(Int8Stages<C>& stages, int blocks, int j) {
+  const int stage = blocks % C::kStages;
+  constexpr int kOfLeft = C::kRows * kRowBytes / (kGroupThreads * 16);
+  static_assert(C::kCols / 8 <= kOfLeft + C::kCols * kRowBytes / (kGroupThreads * 16));
+  int8_t* place = j < kOfLeft ? stages.left[stage] + j * kGroupThreads * 16
+                              : stages.right[stage] + (j - kOfLeft) * kGroupThreads * 16;
+  return reinterpret_cast<int4*>(place);
+}
+
+// Two blocks, two consumers: consumer g of both blocks has the same rows, which the block of rank g finishes. True there.
+template <class C>
+__device__ __forceinline__ bool meet(TileShared<C>& shared, const Int8Call& call,
+                                     int32_t (&acc)[C::kCols / 2], int group, int rank, int thread) {
+  static_assert(C::kSplit == 2 && C::kProducts == 1);
+  const KRange k = part_of_k<C>(call, group);
+  const int blocks = k.end - k.begin;  // of the block that finishes
+  if (group == rank) {
+    ptx::mbarrier_wait(&shared.arrived, 0);
+#pragma unroll
+    for (int j = 0; j < C::kCols / 8; ++j) {
+      const int4 part = place_for_sums(shared.stages, blocks, j)[thread];
+      acc[4 * j] += part.x, acc[4 * j + 1] += part.y, acc[4 * j + 2] += part.z, acc[4 * j + 3] += part.w;
+    }
+    return true;
+  }
+  ptx::mbarrier_wait(&shared.ready, 0);
+#pragma unroll
+  for (int j = 0; j < C::kCols / 8; ++j)
+    ptx::store_to_peer(place_for_sums(shared.stages, blocks, j) + thread, &shared.arrived,
+                       static_cast<uint32_t>(group),
+                       make_int4(acc[4 * j], acc[4 * j + 1], acc[4 * j + 2], acc[4 * j + 3]));
+  return false;
+}
 
 // First row and column of this block's part of a cluster's tile.
 template <class C>
 __device__ __forceinline__ TilePlace place_of_block(const Int8Call& call, int tile, int rank) {
   const TilePlace at = place_of(call.grid, tile);
-  constexpr int kDown = C::kShareLeft ? 1 : C::kSharers, kAcross = C::kShareLeft ? C::kSharers : 1;
-  return {(at.row * kDown + rank % kDown) * C::kRows, (at.column * kAcross + rank % kAcross) * C::kCols};
+  return {(at.row * C::kSharers + (C::kSharers > 1 ? rank : 0)) * C::kRows, at.column * C::kCols};
 }
 
 template <class C, class Y, Int8Policy kPolicy>
 __device__ __forceinline__ void consume_tiles(TileShared<C>& shared, const Int8Call& call, int group,
                                               int rank) {
   const int thread = static_cast<int>(threadIdx.x) % kGroupThreads, lane = thread % 32, warp = thread / 32;
-  const int clusters = static_cast<int>(ptx::cluster_count()), blocks = call.k_blocks;
+  const int clusters = static_cast<int>(ptx::cluster_count());
+  const KRange k = part_of_k<C>(call, rank);
+  const int blocks = k.end - k.begin;
   const int first_row = C::kInTurn ? 0 : group * C::kGroupRows;  // of this consumer in the tile
   int tile = static_cast<int>(ptx::cluster_index());
   Slot<C> slot;
@@ -63,59 +127,84 @@ __device__ __forceinline__ void consume_tiles(TileShared<C>& shared, const Int8C
       if constexpr (C::kInTurn)
         if (b == blocks - 1 && lane == 0) ptx::mbarrier_arrive(&shared.turn[group ^ 1]);
     });
+    if constexpr (C::kSplit > 1)
+      if (!meet(shared, call, acc[0], group, rank, thread)) continue;
     if constexpr (!std::is_same_v<Y, int32_t>) columns.publish(shared.columns[group], 1 + group);
 #pragma unroll
     for (int i = 0; i < C::kProducts; ++i)
       store_sums<Y, kPolicy>(call.out, row + 64 * i, at.column, acc[i], x_scale[i], shared.columns[group],
-                             shared.staging[4 * group + warp]);
+                             shared.staging_of(group, warp));
     if constexpr (C::kInTurn) slot.skip(blocks);  // the other consumer's tile
   }
+}
+
+template <class C>
+__device__ __forceinline__ void init_barriers(TileShared<C>& shared) {
+  shared.stages.init();
+  if constexpr (C::kInTurn)
+    for (int i = 0; i < 2; ++i) ptx::mbarrier_init(&shared.turn[i], 4);
+  if constexpr (C::kSplit > 1) ptx::mbarrier_init(&shared.ready, 1), ptx::mbarrier_init(&shared.arrived, 1);
+  ptx::mbarrier_init_fence();
+  if constexpr (C::kSplit > 1)
+    ptx::mbarrier_arrive_expect(&shared.arrived, C::kCols / 8 * kGroupThreads * sizeof(int4));
+}
+
+template <class C>
+__device__ __forceinline__ void ask_for_first_weights(TileShared<C>& shared, const Int8Call& call, int rank) {
+  const TilePlace at = place_of_block<C>(call, static_cast<int>(ptx::cluster_index()), rank);
+  ask_for_weights<C, false>(shared.stages, call, part_of_k<C>(call, rank), at.row, at.column, rank);
 }
 
 template <class C>
 __device__ __forceinline__ void produce_tiles(TileShared<C>& shared, const Int8Call& call, int rank) {
   Slot<C> slot;
   const int clusters = static_cast<int>(ptx::cluster_count());
-  const KRange all_k{0, call.k_blocks};
   int tile = static_cast<int>(ptx::cluster_index());
   const TilePlace first = place_of_block<C>(call, tile, rank);
-  produce_first<C, false>(shared.stages, slot, call, all_k, first.row, first.column, rank);
+  produce_first<C, false>(shared.stages, slot, call, part_of_k<C>(call, rank), first.row, first.column, rank);
   while ((tile += clusters) < call.grid.count()) {
     const TilePlace at = place_of_block<C>(call, tile, rank);
-    produce(shared.stages, slot, call, all_k, at.row, at.column, rank);
+    produce(shared.stages, slot, call, part_of_k<C>(call, rank), 0, at.row, at.column, rank);
+  }
+  if constexpr (C::kSplit > 1) {  // the next stage in turn is free before the products end
+    ptx::mbarrier_wait(&shared.stages.empty[slot.stage], slot.phase ^ 1);
+    ptx::mbarrier_arrive_at(&shared.ready, static_cast<uint32_t>(rank ^ 1));
   }
 }
 
 template <class C, class Y, Int8Policy kPolicy>
-__global__ void __launch_bounds__(kInt8Threads, 1) gemm_w8a8_tiles(const __grid_constant__ Int8Call call) {
+__global__ void __launch_bounds__(kThreads<C>, C::kPerCore)
+    gemm_w8a8_tiles(const __grid_constant__ Int8Call call) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) uint8_t memory[];
   auto& shared = *reinterpret_cast<TileShared<C>*>(memory);
-  const int group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / kGroupThreads, 0);
+  constexpr int kLoadingWarp = kWarpLoads<C> ? 4 * C::kConsumers : 0;
+  const int warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
   const int rank = static_cast<int>(ptx::cluster_rank());
-  if (threadIdx.x == 0) {
+  if (warp == kLoadingWarp && ptx::elect_one()) {
     ptx::prefetch_tensor_map(&call.left), ptx::prefetch_tensor_map(&call.right);
-    shared.stages.init();
-    for (int i = 0; i < 2; ++i) ptx::mbarrier_init(&shared.turn[i], 4);
-    ptx::mbarrier_init_fence();
+    init_barriers(shared);
+    if constexpr (C::kSharers == 1) ask_for_first_weights(shared, call, rank);
   }
   __syncwarp();
-  if constexpr (C::kSharers > 1)
+  if constexpr (kClusterBlocks < C >> 1)
     ptx::cluster_arrive_relaxed(),
         ptx::cluster_wait();  // nobody writes to a block whose barriers are not there
   else
     __syncthreads();
   ptx::grid_dependency_release();
 
-  if (group == 0) {
-    ptx::give_registers_back<C::kProducerRegisters>();
-    const int warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0);
-    if (warp == 0 && ptx::elect_one()) produce_tiles(shared, call, rank);
+  if (warp / 4 == kLoadingWarp / 4) {
+    if constexpr (!kWarpLoads<C>) ptx::give_registers_back<C::kProducerRegisters>();
+    if (warp == kLoadingWarp && ptx::elect_one()) {
+      if constexpr (C::kSharers > 1) ask_for_first_weights(shared, call, rank);
+      produce_tiles(shared, call, rank);
+    }
     __syncwarp();
   } else {
-    ptx::take_registers<C::kConsumerRegisters>();
+    if constexpr (!kWarpLoads<C>) ptx::take_registers<C::kConsumerRegisters>();
     ptx::grid_dependency_wait();
-    consume_tiles<C, Y, kPolicy>(shared, call, group - 1, rank);
+    consume_tiles<C, Y, kPolicy>(shared, call, warp / 4 - (kWarpLoads<C> ? 0 : 1), rank);
   }
   if constexpr (C::kSharers > 1)
     ptx::cluster_arrive(), ptx::cluster_wait();  // the peer's arrivals at this block's barriers are there
@@ -126,17 +215,19 @@ __global__ void __launch_bounds__(kInt8Threads, 1) gemm_w8a8_tiles(const __grid_
 
 template <class C, class Y, Int8Policy kPolicy = Int8Policy::scales>
 void run_tiles(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) {
-  static_assert(sizeof(TileShared<C>) <= 227 * 1024);
+  static_assert(C::kPerCore * (sizeof(TileShared<C>) + 1024) <= 228 * 1024);
   const Int8Call call = int8_call<C>(a.x, a.w, a, plan);
   cuda::LaunchShape shape{.kernel = "gemm_w8a8_tiles",
-                          .grid = dim3(C::kSharers),
-                          .block = dim3(kInt8Threads),
+                          .grid = dim3(kClusterBlocks<C>),
+                          .block = dim3(kThreads<C>),
                           .shared_bytes = sizeof(TileShared<C>),
-                          .cluster = C::kSharers,
+                          .cluster = kClusterBlocks<C>,
                           .overlap = plan.overlap};
   const auto kernel = gemm_w8a8_tiles<C, Y, kPolicy>;
-  const int64_t resident = cuda::resident_clusters(reinterpret_cast<const void*>(kernel), shape);
-  shape.grid.x *= static_cast<unsigned>(resident < call.grid.count() ? resident : call.grid.count());
+  int64_t clusters = call.grid.count();
+  if constexpr (kPersistent<C>)
+    clusters = std::min(clusters, cuda::resident_clusters(reinterpret_cast<const void*>(kernel), shape));
+  shape.grid.x *= static_cast<unsigned>(clusters);
   cuda::launch(ctx, shape, kernel, call);
 }
 

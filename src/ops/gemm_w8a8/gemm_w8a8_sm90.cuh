@@ -34,21 +34,22 @@ struct Int8Call {
   bool constant_weights;  // GemmW8A8Args
 };
 
-// kRows x kCols of a block; kSharers blocks of a cluster share the left operand (rows) or the right one (cols), each
-// loading its part for all. kInTurn: each consumer has its own tile, else each has half of the rows of one.
-template <int kRows_, int kCols_, int kStages_, int kSharers_, bool kShareLeft_, bool kInTurn_,
-          int kPerCore_ = 1>
+// kRows x kCols of a block; kSharers blocks of a cluster share the right operand (cols), each loading its part for all. kInTurn: each
+// consumer has its own tile, else each has its part of the rows of one. kPerCore: blocks of a multiprocessor. kConsumers: warpgroups
+// that multiply. kSplit: blocks of a cluster that take a part of k each.
+template <int kRows_, int kCols_, int kStages_, int kSharers_, bool kInTurn_, int kPerCore_ = 1,
+          int kConsumers_ = 2, int kSplit_ = 1>
 struct Int8Config {
   static constexpr int kRows = kRows_, kCols = kCols_, kStages = kStages_, kSharers = kSharers_;
-  static constexpr bool kShareLeft = kShareLeft_, kInTurn = kInTurn_;
-  static constexpr int kPerCore = kPerCore_;  // blocks of a multiprocessor
+  static constexpr bool kInTurn = kInTurn_;
+  static constexpr int kPerCore = kPerCore_, kConsumers = kConsumers_, kSplit = kSplit_;
   // Of a thread, one block a multiprocessor: at the start each has 168. (Two blocks: 80 for everyone.)
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
-  static constexpr int kGroupRows = kInTurn ? kRows : kRows / 2;  // of a consumer
-  static constexpr int kProducts = kGroupRows / 64;               // wgmma instructions down the rows
-  static constexpr int kReaders = (kInTurn ? 4 : 8) * kSharers;   // warps that read a stage
+  static constexpr int kGroupRows = kInTurn ? kRows : kRows / kConsumers;  // of a consumer
+  static constexpr int kProducts = kGroupRows / 64;                        // wgmma instructions down the rows
+  static constexpr int kReaders = (kInTurn ? 4 : 4 * kConsumers) * kSharers;  // warps that read a stage
   static_assert(kGroupRows % 64 == 0 && kProducts * kCols <= 256, "sums fit 128 registers");
-  static_assert(kSharers == 1 || (kShareLeft ? kRows : kCols) / kSharers <= 256);
+  static_assert(kCols / kSharers <= 256);
 };
 
 template <class C>
@@ -93,50 +94,60 @@ __device__ __forceinline__ void load_operand(int8_t* stage, const CUtensorMap* m
 
 template <class C>
 __device__ __forceinline__ void load_left(Int8Stages<C>& stages, int stage, const Int8Call& call, int k_block,
-                                          int row, int rank) {
-  load_operand<C::kRows, C::kShareLeft ? C::kSharers : 1>(
-      stages.left[stage], &call.left, k_block * kDepthOfBlock, row, rank, &stages.full[stage]);
+                                          int row) {
+  load_operand<C::kRows, 1>(stages.left[stage], &call.left, k_block * kDepthOfBlock, row, 0,
+                            &stages.full[stage]);
 }
 template <class C>
 __device__ __forceinline__ void load_right(Int8Stages<C>& stages, int stage, const Int8Call& call,
                                            int k_block, int col, int rank) {
-  load_operand<C::kCols, C::kShareLeft ? 1 : C::kSharers>(
-      stages.right[stage], &call.right, k_block * kDepthOfBlock, col, rank, &stages.full[stage]);
+  load_operand<C::kCols, C::kSharers>(stages.right[stage], &call.right, k_block * kDepthOfBlock, col, rank,
+                                      &stages.full[stage]);
 }
 
-// One thread: blocks [k.begin, k.end) of the tile at (row, col) into the ring.
+// One thread: blocks of k from number `from` on, of the tile at (row, col), into the ring.
 template <class C>
 __device__ __forceinline__ void produce(Int8Stages<C>& stages, Slot<C>& slot, const Int8Call& call, KRange k,
-                                        int row, int col, int rank) {
-  for (int b = k.begin; b < k.end; ++b, slot.next()) {
+                                        int from, int row, int col, int rank) {
+  for (int i = from; k.begin + i < k.end; ++i, slot.next()) {
+    const int block = k.begin + i;
     ptx::mbarrier_wait(&stages.empty[slot.stage], slot.phase ^ 1);
     ptx::mbarrier_arrive_expect(&stages.full[slot.stage], call.stage_bytes);
-    load_left(stages, slot.stage, call, b, row, rank);
-    load_right(stages, slot.stage, call, b, col, rank);
+    load_left(stages, slot.stage, call, block, row);
+    load_right(stages, slot.stage, call, block, col, rank);
   }
 }
 
-// The same for a block's first tile, when the ring is empty: constant weights are asked for before the kernel in front has
-// finished, and only then waited for it. kWeightsLeft: the weights are the left operand.
+// A block's first tile, when the ring is empty: constant weights are asked for before the kernel in front has finished.
+// kWeightsLeft: the weights are the left operand.
+template <class C>
+__device__ __forceinline__ int early_blocks(const Int8Call& call, KRange k) {
+  return call.constant_weights ? min(C::kStages, k.end - k.begin) : 0;
+}
 template <class C, bool kWeightsLeft>
-__device__ __forceinline__ void produce_first(Int8Stages<C>& stages, Slot<C>& slot, const Int8Call& call,
-                                              KRange k, int row, int col, int rank) {
-  const int early = call.constant_weights ? min(C::kStages, k.end - k.begin) : 0;
-  for (int i = 0; i < early; ++i) {
+__device__ __forceinline__ void ask_for_weights(Int8Stages<C>& stages, const Int8Call& call, KRange k,
+                                                int row, int col, int rank) {
+  for (int i = 0; i < early_blocks<C>(call, k); ++i) {
     ptx::mbarrier_arrive_expect(&stages.full[i], call.stage_bytes);
     if constexpr (kWeightsLeft)
-      load_left(stages, i, call, k.begin + i, row, rank);
+      load_left(stages, i, call, k.begin + i, row);
     else
       load_right(stages, i, call, k.begin + i, col, rank);
   }
+}
+// The rest of the first tile, once the kernel in front has finished.
+template <class C, bool kWeightsLeft>
+__device__ __forceinline__ void produce_first(Int8Stages<C>& stages, Slot<C>& slot, const Int8Call& call,
+                                              KRange k, int row, int col, int rank) {
   ptx::grid_dependency_wait();
+  const int early = early_blocks<C>(call, k);
   for (int i = 0; i < early; ++i, slot.next()) {
     if constexpr (kWeightsLeft)
       load_right(stages, i, call, k.begin + i, col, rank);
     else
-      load_left(stages, i, call, k.begin + i, row, rank);
+      load_left(stages, i, call, k.begin + i, row);
   }
-  produce(stages, slot, call, {k.begin + early, k.end}, row, col, rank);
+  produce(stages, slot, call, k, early, row, col, rank);
 }
 
 // A consumer warp has read the stage: tell the producers of all blocks that fill it.
@@ -192,18 +203,17 @@ inline int tiles_over(int64_t n, int tile) { return static_cast<int>((n + tile -
 template <class C>
 Int8Call int8_call(const ConstTensor& left, const ConstTensor& right, const GemmW8A8Args& a,
                    const Int8Plan& plan) {
-  constexpr int kDown = C::kShareLeft ? 1 : C::kSharers, kAcross = C::kShareLeft ? C::kSharers : 1;
   // NOTE: no rows of zeros below an operand that is smaller than its tile: they cost the copy engine more than real ones (H200,
   // 32x28672x4096: 37 us against 31.5 with 64 tokens). What lies in shared memory there makes sums that nobody stores.
-  const int left_box = static_cast<int>(std::min<int64_t>(C::kRows / kAcross, left.dim(0)));
-  const int right_box = static_cast<int>(std::min<int64_t>(C::kCols / kDown, right.dim(0)));
+  const int left_box = static_cast<int>(std::min<int64_t>(C::kRows, left.dim(0)));
+  const int right_box = static_cast<int>(std::min<int64_t>(C::kCols / C::kSharers, right.dim(0)));
   return {.left = cuda::tensor_map_of(matrix_of(left), left_box),
           .right = cuda::tensor_map_of(matrix_of(right), right_box),
           .out = int8_output(a),
-          .grid = {tiles_over(left.dim(0), C::kRows * kDown), tiles_over(right.dim(0), C::kCols * kAcross),
+          .grid = {tiles_over(left.dim(0), C::kRows * C::kSharers), tiles_over(right.dim(0), C::kCols),
                    plan.group},
           .k_blocks = tiles_over(a.x.dim(1), kDepthOfBlock),
-          .stage_bytes = static_cast<uint32_t>((left_box * kAcross + right_box * kDown) * kRowBytes),
+          .stage_bytes = static_cast<uint32_t>((left_box + right_box * C::kSharers) * kRowBytes),
           .constant_weights = a.constant_weights};
 }
 

@@ -18,8 +18,7 @@ bool stays_in_l2(int64_t n, int64_t k_blocks) { return n * k_blocks * kDepthOfBl
 // serves fewer products: measured 1.06 times the other's time at 8192 x 8192 x 8192, 0.97 times where the weights stay in L2.
 int64_t clocks_of(Int8Tile tile, int64_t m, int64_t n, int64_t k_blocks, int cores) {
   const Int8TileShape s = shape_of(tile);
-  const int64_t m_cluster = s.share_w ? s.m * s.cluster : s.m, n_cluster = s.share_w ? s.n : s.n * s.cluster;
-  const int64_t rounds = ceil_div(ceil_div(m, m_cluster) * ceil_div(n, n_cluster), cores / s.cluster);
+  const int64_t rounds = ceil_div(ceil_div(m, s.m * s.cluster) * ceil_div(n, s.n), cores / s.cluster);
   const int64_t products = int64_t{2} * s.m * s.n * kDepthOfBlock / kInt8OpsPerClock;
   const int64_t clocks = rounds * k_blocks * products;
   const int64_t percent = tile == Int8Tile::m128_n256 ? 100 : stays_in_l2(n, k_blocks) ? 97 : 106;
@@ -35,19 +34,27 @@ Int8Plan plan_for_few(int64_t m, int64_t n, int64_t k_blocks, int cores) {
   return {.tile = tile, .split = split, .group = 1};
 }
 
-// Up to 256 tokens: the largest tile of 64 tokens that still gives every multiprocessor one. (For 64 tokens or fewer, 64 x 64
-// is as fast as any, measured at N = 4096, which it fills by half, and at 28672; 64 x 32 by 2 to 4 % faster at N = 4096 where k is
-// long. At 128 tokens sharing the weights pays. Where four blocks read each of many weights, they had better start together,
-// after the kernel in front.)
+// Up to 256 tokens, each choice as measured at N = 4096 and 28672, K = 4096 and 14336 (op page). Where tiles of 64 features are too
+// many for one a multiprocessor, 112 features: two tiles each at N = 28672, or 64 x 128 where those fit. Where k is long, two blocks of
+// a cluster halve it: then a byte that enters a multiprocessor serves more products.
 Int8Plan plan_for_some(int64_t m, int64_t n, int64_t k_blocks, int cores) {
   const bool long_k = k_blocks >= 64;
   const auto fits = [&](Int8Tile tile) {
-    return ceil_div(m, shape_of(tile).m) * ceil_div(n, shape_of(tile).n) <= cores;
+    const Int8TileShape s = shape_of(tile);
+    return ceil_div(m, s.m) * ceil_div(n, s.n) * s.split <= cores;
   };
-  if (m <= 64) return {.tile = long_k && fits(Int8Tile::m64_n32) ? Int8Tile::m64_n32 : Int8Tile::m64_n64};
-  if (fits(Int8Tile::m64_n64)) return {.tile = m <= 128 ? Int8Tile::m64_n64_shared : Int8Tile::m64_n64};
-  if (fits(Int8Tile::m64_n128)) return {.tile = Int8Tile::m64_n128, .overlap = !long_k};
-  return {.tile = m <= 128 ? Int8Tile::m128_n256_alone : Int8Tile::m128_n128_in_turn};
+  if (m <= 64) {
+    if ((m <= 32 || long_k) && fits(Int8Tile::m64_n32)) return {.tile = Int8Tile::m64_n32};
+    return {.tile = fits(Int8Tile::m64_n64) ? Int8Tile::m64_n64 : Int8Tile::m64_n112};
+  }
+  if (m <= 128) {
+    if (long_k && fits(Int8Tile::m128_n64_split)) return {.tile = Int8Tile::m128_n64_split};
+    if (fits(Int8Tile::m64_n64)) return {.tile = Int8Tile::m64_n64};
+    return {.tile = fits(Int8Tile::m64_n128) ? Int8Tile::m64_n128 : Int8Tile::m128_n112};
+  }
+  if (long_k && fits(Int8Tile::m128_n128_split)) return {.tile = Int8Tile::m128_n128_split};
+  if (fits(Int8Tile::m64_n64)) return {.tile = Int8Tile::m64_n64};
+  return {.tile = fits(Int8Tile::m64_n128) ? Int8Tile::m64_n128 : Int8Tile::m128_n128_in_turn};
 }
 
 }  // namespace

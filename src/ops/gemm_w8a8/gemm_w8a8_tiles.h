@@ -13,36 +13,41 @@ inline constexpr int kDepthOfBlock = 128;  // k of one stage: a row of the 128-b
 enum class Int8Tile : uint8_t {
   m128_n256,          // two blocks share the weights; both warpgroups work on one tile
   m128_n128_in_turn,  // two blocks share the weights; a warpgroup stores while the other multiplies
-  // y of 16 bits with scales and a bias alone, up to 256 tokens:
-  m128_n256_alone,  // no sharing
-  m64_n128,         // the same, and the rest: one warpgroup a tile
-  m64_n64,
+  // y of 16 bits with scales and a bias alone, up to 256 tokens. One warpgroup multiplies:
   m64_n32,
-  m64_n64_shared,  // two blocks share the weights
+  m64_n64,
+  m64_n128,
+  // Two, in turn:
+  m64_n112,
+  m128_n112,
+  // Two, half of the tokens each, and two blocks take half of k each:
+  m128_n64_split,
+  m128_n128_split,
   // Everything else for up to 128 tokens: weights as the left operand, 128 features, k split over the cluster.
   few16,
   few64,
 };
-inline constexpr int kInt8Tiles = 9;
+inline constexpr int kInt8Tiles = 11;
 inline constexpr int kMostSplit = 4;  // of k over a cluster
 
 struct Int8TileShape {
-  int m, n;      // tokens, features
-  int cluster;   // blocks that share an operand; 1: a cluster splits k
-  bool share_w;  // else x
+  int m, n;     // tokens, features
+  int cluster;  // blocks that share the weights
+  int split;    // blocks that take a part of k each, but for few: there the plan says
   const char* name;
 };
 constexpr Int8TileShape shape_of(Int8Tile tile) {
   constexpr Int8TileShape shapes[kInt8Tiles] = {
-      {128, 256, 2, true, "128x256x128"},       {128, 128, 2, true, "128x128x128"},
-      {128, 256, 1, true, "128x256x128/alone"}, {64, 128, 1, true, "64x128x128"},
-      {64, 64, 1, true, "64x64x128"},           {64, 32, 1, true, "64x32x128"},
-      {64, 64, 2, true, "64x64x128/shared"},    {16, 128, 1, true, "16x128x128/few"},
-      {64, 128, 1, true, "64x128x128/few"}};
+      {128, 256, 2, 1, "128x256x128"},       {128, 128, 2, 1, "128x128x128"},
+      {64, 32, 1, 1, "64x32x128"},           {64, 64, 1, 1, "64x64x128"},
+      {64, 128, 1, 1, "64x128x128"},         {64, 112, 1, 1, "64x112x128"},
+      {128, 112, 1, 1, "128x112x128"},       {128, 64, 1, 2, "128x64x128/split"},
+      {128, 128, 1, 2, "128x128x128/split"}, {16, 128, 1, 1, "16x128x128/few"},
+      {64, 128, 1, 1, "64x128x128/few"}};
   return shapes[static_cast<int>(tile)];
 }
 constexpr bool is_some(Int8Tile tile) {
-  return tile >= Int8Tile::m128_n256_alone && tile <= Int8Tile::m64_n64_shared;
+  return tile >= Int8Tile::m64_n32 && tile <= Int8Tile::m128_n128_split;
 }
 constexpr bool is_few(Int8Tile tile) { return tile >= Int8Tile::few16; }
 

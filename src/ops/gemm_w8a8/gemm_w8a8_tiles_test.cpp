@@ -65,19 +65,21 @@ TEST(Int8Plan, FewTokensSplitKToFillTheGpu) {
   EXPECT_LE(plan_int8(1, 128, 3, 132, false).split, 3);
 }
 
-TEST(Int8Plan, SomeTokensGetOneTileAMultiprocessor) {
+TEST(Int8Plan, SomeTokensFillTheMultiprocessors) {
   const auto tile = [](int64_t m, int64_t n, int64_t blocks) {
     return plan_int8(m, n, blocks, 132, true).tile;
   };
+  EXPECT_EQ(tile(16, 4096, 32), Int8Tile::m64_n32);
   EXPECT_EQ(tile(64, 4096, 32), Int8Tile::m64_n64);
   EXPECT_EQ(tile(64, 4096, 112), Int8Tile::m64_n32) << "k is long";
-  EXPECT_EQ(tile(64, 28672, 112), Int8Tile::m64_n64) << "so is w";
-  EXPECT_EQ(tile(128, 4096, 32), Int8Tile::m64_n64_shared);
-  EXPECT_EQ(tile(128, 4096, 112), Int8Tile::m64_n64_shared);
-  EXPECT_FALSE(plan_int8(256, 4096, 112, 132, true).overlap) << "four blocks read each weight at one time";
+  for (const int64_t m : {1, 16, 32, 64})
+    EXPECT_EQ(tile(m, 28672, 32), Int8Tile::m64_n112) << "two tiles for each of 128";
+  EXPECT_EQ(tile(128, 28672, 32), Int8Tile::m128_n112) << "the same";
+  EXPECT_EQ(tile(128, 4096, 32), Int8Tile::m64_n64);
+  EXPECT_EQ(tile(128, 4096, 112), Int8Tile::m128_n64_split);
   EXPECT_EQ(tile(128, 8192, 32), Int8Tile::m64_n128);
   EXPECT_EQ(tile(256, 4096, 32), Int8Tile::m64_n128);
-  EXPECT_EQ(tile(128, 28672, 32), Int8Tile::m128_n256_alone);
+  EXPECT_EQ(tile(256, 4096, 112), Int8Tile::m128_n128_split);
   EXPECT_EQ(tile(256, 28672, 32), Int8Tile::m128_n128_in_turn);
 }
 
@@ -119,9 +121,9 @@ TEST(Int8Plan, AlwaysRuns) {
       for (const int64_t blocks : {1, 2, 5, 32, 1024})
         for (const int cores : {8, 78, 114, 132}) {
           const Int8Plan plan = plan_int8(m, n, blocks, cores, m % 2 == 0);
-          const int cluster = plan.split * shape_of(plan.tile).cluster;
-          ASSERT_LE(cluster, cores);
-          ASSERT_LE(plan.split, blocks);
+          const int split = plan.split * shape_of(plan.tile).split;
+          ASSERT_LE(split * shape_of(plan.tile).cluster, cores);
+          ASSERT_LE(split, blocks);
           ASSERT_TRUE(can_run(plan));
         }
 }
