@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Peers of gemm_w8a16, timed as bench/gpu_w8a16_bench.cpp times ours, on data of the same distribution.
 
-cuBLAS bf16 (F.linear), which reads twice the bytes, and torch.compile of F.linear(x, w.to(x.dtype)) * scale, compiled afresh for
-each shape. gemlite (A16W8, its own choice of kernel and tuning for the shape) where it is installed. M <= 256: a CUDA graph over rotated inputs. M >= 1024: bursts after 0.1 s of idle (median of 3), and sustained, the
-second half of 0.4 s back to back. Every peer is compared with a float32 product of a corner first; one that is wrong or missing
-is left out.
+cuBLAS bf16 (F.linear), which reads twice the bytes; torch.compile of F.linear(x, w.to(x.dtype)) * scale, compiled afresh for each
+shape; gemlite (A16W8, its own choice of kernel and tuning) where it is installed. M <= 256: a CUDA graph over rotated inputs.
+M >= 1024: bursts after 0.1 s of idle (median of 3), and sustained, the second half of 0.4 s back to back. Every peer is compared
+with a float32 product of a corner first; one that is wrong or missing is left out.
 
-usage: gemm_w8a16.py --out FILE [--match START]... [--seconds S] [--compile] [--gemlite]   (S: start no new case after that many seconds)
+usage: gemm_w8a16.py --out FILE [--match START]... [--seconds S] [--compile] [--gemlite]
+(S: start no new case after that many seconds)
 """
 import argparse
 import json
