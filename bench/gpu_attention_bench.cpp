@@ -19,6 +19,7 @@
 #include "ops/attention_f/attention_f.h"
 #include "ops/attention_f/attention_f_cuda.h"
 #include "ops/attention_int8/attention_int8.h"
+#include "ops/attention_int8/attention_int8_cuda.h"
 
 namespace {
 
@@ -189,6 +190,13 @@ const std::vector<Timed>& timed_ops() {
              [ctx, codes] { attention_int8(ctx, codes->attend); },
              attention_int8_variant(ctx, codes->attend).variant);
        }},
+      {"attention_int8_sm80",
+       [](const Shape& s) { return !s.small; },  // on request: the portable kernel, anywhere
+       [](const Context& ctx, const Tensors& t) {
+         const auto codes = int8_codes(ctx, t);
+         return std::pair<std::function<void()>, std::string>(
+             [ctx, codes] { attention_int8_sm80(ctx, codes->attend); }, "cuda_sm80");
+       }},
       {"attention_int8_floats", [](const Shape& s) { return !s.small; },  // fp16 in, quantised on the way
        [](const Context& ctx, const Tensors& t) {
          const auto codes = int8_codes(ctx, t);
@@ -263,7 +271,7 @@ int main(int argc, char** argv) {
   CLI::App app("Times of attention on a GPU");
   app.add_option("--op", ops,
                  "these ops instead of attention_f: attention_f, attention_f_sm80, attention_int8, "
-                 "attention_int8_floats");
+                 "attention_int8_sm80, attention_int8_floats");
   app.add_option("--match", match, "only cases whose name contains this (several: any)");
   app.add_option("--out", out, "JSON file");
   app.add_option("--seconds", seconds, "start no new case after this many");

@@ -6,6 +6,7 @@
 #include "gpu/gemm_w8a8_on_gpu.h"
 #include "ops/adamw/adamw_cases.h"
 #include "ops/attention_int8/attention_int8_cases.h"
+#include "ops/attention_int8/attention_int8_cuda.h"
 #include "ops/bias_gelu/bias_gelu_cases.h"
 #include "ops/embedding/embedding_cases.h"
 #include "ops/layer_norm/layer_norm_cases.h"
@@ -168,22 +169,37 @@ std::vector<OpCase> adamw_on_gpu() {
   return cases;
 }
 
+// The case on the portable kernel, which a Hopper device would not choose.
+OpCase attention_int8_on_sm80(const AttentionInt8Shape& s, const char* why) {
+  OpCase c = attention_int8_case(s, why);
+  c.name += "/sm80";
+  c.call = [s](const Context& ctx, harness::CaseTensors t) {
+    attention_int8_sm80(ctx, attention_int8_args(s, t));
+  };
+  return c;
+}
+
 // Head dimensions x keys around pages, halves and tiles x rows of one, two and three blocks x masks x kinds of scores.
 std::vector<OpCase> attention_int8_on_gpu() {
   auto cases = attention_int8_cases();
+  each_attention_int8_shape(
+      [&](const AttentionInt8Shape& s, const char* why) { cases.push_back(attention_int8_on_sm80(s, why)); });
   for (const int64_t dim : {16, 32, 48, 64, 80, 96, 112, 128})
     for (const int64_t keys : {1, 17, 64, 100, 128, 129, 200, 256, 257, 300, 511, 513})
       for (const int64_t queries : {3, 65, 130})
         for (const bool causal : {false, true})
-          for (const Scores scores : {Scores::random, Scores::equal, Scores::one_hot})
-            cases.push_back(attention_int8_case({.q_heads = 1,
-                                                 .sq = queries,
-                                                 .sk = keys,
-                                                 .dim = dim,
-                                                 .causal = causal,
-                                                 .out = queries == 65 ? DType::bf16 : DType::f16,
-                                                 .scores = scores},
-                                                "tiles, masks and head dimensions against each other"));
+          for (const Scores scores : {Scores::random, Scores::equal, Scores::one_hot}) {
+            const AttentionInt8Shape s{.q_heads = 1,
+                                       .sq = queries,
+                                       .sk = keys,
+                                       .dim = dim,
+                                       .causal = causal,
+                                       .out = queries == 65 ? DType::bf16 : DType::f16,
+                                       .scores = scores};
+            constexpr const char* kWhy = "tiles, masks and head dimensions against each other";
+            cases.push_back(attention_int8_case(s, kWhy));
+            if (queries == 65) cases.push_back(attention_int8_on_sm80(s, kWhy));
+          }
   return cases;
 }
 

@@ -27,9 +27,9 @@ __device__ __forceinline__ uint32_t pack_codes(float a, float b, float c, float 
 #endif
 }
 
-// Four values of at least 0, rounded to the nearest even integer of at most 255, a in the lowest byte; NaN gives 0.
+// Four values of at least 0, rounded to the nearest even integer of at most 255, a in the lowest byte.
 // `zero` is 0: codes that must not be made before something else is known take a 0 computed from that.
-// NOTE: as above, and below sm_89 values are at most 255.5.
+// NOTE: as above; NaN gives 0, below sm_89 anything, and there values have to be below 255.5.
 __device__ __forceinline__ uint32_t pack_unsigned_codes(float a, float b, float c, float d,
                                                         uint32_t zero = 0) {
 #if __CUDA_ARCH__ >= 890
@@ -46,7 +46,7 @@ __device__ __forceinline__ uint32_t pack_unsigned_codes(float a, float b, float 
   return pair_before(rounded(b), rounded(a), pair_before(rounded(d), rounded(c), zero));
 #else
   constexpr float kRound = 12582912.0f;
-  const auto bits = [](float v) { return __float_as_uint(__fadd_rn(fminf(v, 255.0f), kRound)); };
+  const auto bits = [](float v) { return __float_as_uint(__fadd_rn(v, kRound)); };
   return __byte_perm(__byte_perm(bits(a), bits(b), 0x0040), __byte_perm(bits(c), bits(d), 0x0040), 0x5410) |
          zero;
 #endif

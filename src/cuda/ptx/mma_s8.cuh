@@ -1,4 +1,4 @@
-// mma.sync of signed bytes and what feeds it (sm_80): cp.async, ldmatrix.
+// mma.sync of bytes and what feeds it (sm_80): cp.async, ldmatrix.
 #pragma once
 #include <cstdint>
 
@@ -10,6 +10,12 @@ namespace octavo::cuda::ptx {
 __device__ __forceinline__ void copy_async(void* to_shared, const void* from, int bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to_shared)), "l"(from),
                "r"(bytes)
+               : "memory");
+}
+// Four bytes, or zeros.
+__device__ __forceinline__ void copy_word_async(void* to_shared, const void* from, bool exists) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to_shared)), "l"(from),
+               "r"(exists ? 4 : 0)
                : "memory");
 }
 __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -36,6 +42,33 @@ __device__ __forceinline__ void mma_s8(int32_t* d, const uint32_t (&a)[4], uint3
       "%1, %2, %3};"
       : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// d = start + the product.
+__device__ __forceinline__ void mma_s8_from(int32_t* d, const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                                            int32_t start) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%10, %10, %10, %10};"
+      : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(start));
+}
+
+// The same with a unsigned.
+__device__ __forceinline__ void mma_u8s8(int32_t* d, const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
+      "%1, %2, %3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ void mma_u8s8_from(int32_t* d, const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                                              int32_t start) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%10, %10, %10, %10};"
+      : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(start));
 }
 
 }  // namespace octavo::cuda::ptx

@@ -107,6 +107,12 @@ constexpr auto kVariants = std::to_array<Variant<AttentionInt8Args>>({
 #if defined(OCTAVO_CUDA)
   {"cuda_sm90",        Backend::cuda, Isa::reference, attention_int8_fits_sm90, "sm_90, D at most 128",
    attention_int8_sm90},
+      {"cuda_sm80",
+       Backend::cuda,
+       Isa::reference,
+       attention_int8_fits_sm80,
+       "sm_80 and newer, D at most 128, codes on 16 bytes",
+       attention_int8_sm80},
 #endif
       {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},
 });

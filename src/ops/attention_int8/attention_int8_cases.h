@@ -60,7 +60,22 @@ inline void attention_int8_reference(const AttentionInt8Args& a) {
   attention_int8_ref(a, 0, a.q.dim(0) * a.q.dim(1), scratch);
 }
 
-// Arguments in order: q, q_scale, k, k_scale, v, v_scale, out, [lse].
+// Of tensors in order: q, q_scale, k, k_scale, v, v_scale, out, [lse].
+inline AttentionInt8Args attention_int8_args(const AttentionInt8Shape& s, harness::CaseTensors t) {
+  AttentionInt8Args a{.q = t[0], .q_scale = t[1], .k = t[2], .k_scale = t[3], .v = t[4], .v_scale = t[5]};
+  const int64_t tiles = (s.sk + kInt8TileKeys - 1) / kInt8TileKeys,
+                per_head = s.v_scale == VScaleForm::head ? 1 : s.dim,
+                channel = s.v_scale == VScaleForm::head ? 0 : 1;
+  if (s.v_scale != VScaleForm::block)
+    a.v_scale = ConstTensor(t[5].data(), DType::f32, {s.batch, s.kv_heads, tiles, s.dim},
+                            {s.kv_heads * per_head, per_head, 0, channel}, t[5].backend());
+  a.causal = s.causal, a.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(s.dim)));
+  if (s.scores == Scores::one_hot) a.scale = 1.0f;
+  a.out = t[6];
+  if (s.lse) a.lse = t[7];
+  return a;
+}
+
 inline harness::OpCase attention_int8_case(const AttentionInt8Shape& s, std::string why, bool perf = false) {
   using harness::input, harness::output, harness::Judge;
   const int64_t tile = kInt8TileKeys, tiles = (s.sk + tile - 1) / tile,
@@ -109,19 +124,7 @@ inline harness::OpCase attention_int8_case(const AttentionInt8Shape& s, std::str
     c.args.back().nmse_cap = 1e-4;
     c.args.back().relative_slack = std::ldexp(1.0, -21);  // two libraries' logarithms, fused or not
   }
-  const auto args_of = [s, tiles](harness::CaseTensors t) {
-    AttentionInt8Args a{.q = t[0], .q_scale = t[1], .k = t[2], .k_scale = t[3], .v = t[4], .v_scale = t[5]};
-    const int64_t per_head = s.v_scale == VScaleForm::head ? 1 : s.dim,
-                  channel = s.v_scale == VScaleForm::head ? 0 : 1;
-    if (s.v_scale != VScaleForm::block)
-      a.v_scale = ConstTensor(t[5].data(), DType::f32, {s.batch, s.kv_heads, tiles, s.dim},
-                              {s.kv_heads * per_head, per_head, 0, channel}, t[5].backend());
-    a.causal = s.causal, a.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(s.dim)));
-    if (s.scores == Scores::one_hot) a.scale = 1.0f;
-    a.out = t[6];
-    if (s.lse) a.lse = t[7];
-    return a;
-  };
+  const auto args_of = [s](harness::CaseTensors t) { return attention_int8_args(s, t); };
   c.call = [args_of](const Context& ctx, harness::CaseTensors t) { attention_int8(ctx, args_of(t)); };
   if (exact)
     c.reference = [args_of](harness::CaseTensors t) { attention_int8_reference(args_of(t)); };
@@ -188,24 +191,9 @@ inline harness::OpCase attention_int8_quantize_case(const AttentionInt8Shape& s,
   return c;
 }
 
-inline std::vector<harness::OpCase> attention_int8_cases() {
-  std::vector<harness::OpCase> cases;
-  for (const DType dtype : {DType::f16, DType::bf16, DType::f32})
-    for (const bool hard : {false, true}) {
-      for (const int64_t dim : {16, 64, 80, 128, 256})
-        for (const int64_t keys : {1, 63, 64, 65, 200, 300})
-          cases.push_back(attention_int8_quantize_case({.q_heads = 2, .sq = 37, .sk = keys, .dim = dim},
-                                                       dtype, hard,
-                                                       "floats to codes: pages and tiles cut anywhere"));
-      cases.push_back(attention_int8_quantize_case(
-          {.batch = 2, .q_heads = 4, .kv_heads = 2, .sq = 270, .sk = 530, .pitch = 72}, dtype, hard,
-          "floats to codes: pitched rows"));
-      cases.push_back(attention_int8_quantize_case({.sq = 9, .sk = 70, .dim = 96, .pitch = 99, .misalign = 1},
-                                                   dtype, hard, "floats to codes: rows on no boundary"));
-    }
-  const auto add = [&](const AttentionInt8Shape& s, const char* why) {
-    cases.push_back(attention_int8_case(s, why));
-  };
+// add(shape, why) for each case of attention itself.
+template <class Add>
+void each_attention_int8_shape(Add&& add) {
   for (const bool causal : {false, true}) {
     for (const int64_t keys : {1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 513})
       for (const Scores scores : {Scores::random, Scores::equal, Scores::one_hot})
@@ -245,6 +233,25 @@ inline std::vector<harness::OpCase> attention_int8_cases() {
     add({.sq = 66, .sk = 300, .dim = 128, .out = out, .pitch = 136}, "pitched output");
     add({.sq = 10, .sk = 70, .out = out, .pitch = 67, .misalign = 1}, "rows of the output on no boundary");
   }
+}
+
+inline std::vector<harness::OpCase> attention_int8_cases() {
+  std::vector<harness::OpCase> cases;
+  for (const DType dtype : {DType::f16, DType::bf16, DType::f32})
+    for (const bool hard : {false, true}) {
+      for (const int64_t dim : {16, 64, 80, 128, 256})
+        for (const int64_t keys : {1, 63, 64, 65, 200, 300})
+          cases.push_back(attention_int8_quantize_case({.q_heads = 2, .sq = 37, .sk = keys, .dim = dim},
+                                                       dtype, hard,
+                                                       "floats to codes: pages and tiles cut anywhere"));
+      cases.push_back(attention_int8_quantize_case(
+          {.batch = 2, .q_heads = 4, .kv_heads = 2, .sq = 270, .sk = 530, .pitch = 72}, dtype, hard,
+          "floats to codes: pitched rows"));
+      cases.push_back(attention_int8_quantize_case({.sq = 9, .sk = 70, .dim = 96, .pitch = 99, .misalign = 1},
+                                                   dtype, hard, "floats to codes: rows on no boundary"));
+    }
+  each_attention_int8_shape(
+      [&](const AttentionInt8Shape& s, const char* why) { cases.push_back(attention_int8_case(s, why)); });
   return cases;
 }
 
