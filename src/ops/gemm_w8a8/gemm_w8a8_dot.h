@@ -27,8 +27,9 @@ inline constexpr int kOffset = 128;  // of XCode
 inline constexpr int kOffsetLog2 = 7;
 // 24 accumulators, 4 vectors of w, 1 of x: of 32 registers.
 inline constexpr int kTileRows = 6, kTileVectors = 4;
-inline constexpr int kStepGroups = 1;       // operands of a step of a tile: 4 codes of k in each lane
-inline constexpr int64_t kPackCodes = 64;   // of a row of x, packed at once
+inline constexpr int kStepGroups = 1;      // operands of a step of a tile: 4 codes of k in each lane
+inline constexpr int64_t kPackCodes = 64;  // of kPackRows rows of x, packed at once
+inline constexpr int kPackRows = 1;
 inline constexpr int64_t kPanelCodes = 64;  // of kLanes rows of w, packed at once
 inline constexpr int64_t kBlockRows = 96, kBlockCols = kInt8TaskCols;
 inline constexpr int kStreamRows = 4;
@@ -67,9 +68,12 @@ OCTAVO_INLINE __m256i fold(I32 v) {
   return _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
 }
 
-OCTAVO_INLINE I32 pack_x(XCode* to, const int8_t* x, I32 surplus) {
-  store_int(to, x_operand(x));
-  return surplus;
+OCTAVO_INLINE void pack_x(XCode* to, const int8_t* const (&x)[1], I32 (&)[1]) {
+  store_int(to, x_operand(x[0]));
+}
+// Row r of x as packed from row `first` on: step `step`, operand g.
+constexpr int64_t packed_x(int64_t first, int r, int64_t step, int, int64_t depth) {
+  return (first + r) * depth + 4 * step;
 }
 
 // rows[i] lane j -> rows[j] lane i, for 16 vectors of 16 lanes.
@@ -111,6 +115,7 @@ inline constexpr int kOffset = 0;
 inline constexpr int kTileRows = 4, kTileVectors = 2;
 inline constexpr int kStepGroups = 2;  // the even codes and the odd ones, as pairs of s16
 inline constexpr int64_t kPackCodes = 32, kPanelCodes = 16;
+inline constexpr int kPackRows = kTileRows;
 inline constexpr int64_t kBlockRows = 192, kBlockCols = 256;
 inline constexpr int kStreamRows = 2;
 
@@ -148,13 +153,27 @@ OCTAVO_INLINE __m256i fold(I32 v) { return v; }
 OCTAVO_INLINE I32 even_codes(I32 v) { return _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8); }
 OCTAVO_INLINE I32 odd_codes(I32 v) { return _mm256_srai_epi16(v, 8); }
 
-// Of every 4 codes the even two, then the odd two.
-OCTAVO_INLINE I32 pack_x(XCode* to, const int8_t* x, I32 surplus) {
-  const I32 codes =
-      _mm256_permute4x64_epi64(load_int(x), _MM_SHUFFLE(3, 1, 2, 0));  // for unpacklo and unpackhi
-  const I32 even = even_codes(codes), odd = odd_codes(codes);
-  store_int(to, _mm256_unpacklo_epi32(even, odd)), store_int(to + 16, _mm256_unpackhi_epi32(even, odd));
-  return _mm256_add_epi32(surplus, _mm256_madd_epi16(even, odd));
+// 4 rows together, a tile's: 4 codes of each, the even two before the odd two; then the next 4 codes.
+OCTAVO_INLINE void pack_x(XCode* to, const int8_t* const (&x)[4], I32 (&surplus)[4]) {
+  I32 low[4], high[4];  // codes 0 .. 7 and 16 .. 23 of each row; 8 .. 15 and 24 .. 31
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; ++r) {
+    const I32 codes = load_int(x[r]), even = even_codes(codes), odd = odd_codes(codes);
+    low[r] = _mm256_unpacklo_epi32(even, odd), high[r] = _mm256_unpackhi_epi32(even, odd);
+    surplus[r] = _mm256_add_epi32(surplus[r], _mm256_madd_epi16(even, odd));
+  }
+  const auto store_steps = [&](const I32(&rows)[4], int first) __attribute__((always_inline)) {
+    const I32 a = _mm256_unpacklo_epi64(rows[0], rows[1]), b = _mm256_unpacklo_epi64(rows[2], rows[3]);
+    const I32 c = _mm256_unpackhi_epi64(rows[0], rows[1]), e = _mm256_unpackhi_epi64(rows[2], rows[3]);
+    store_int(to + 16 * first, _mm256_permute2x128_si256(a, b, 0x20));
+    store_int(to + 16 * (first + 1), _mm256_permute2x128_si256(c, e, 0x20));
+    store_int(to + 16 * (first + 4), _mm256_permute2x128_si256(a, b, 0x31));
+    store_int(to + 16 * (first + 5), _mm256_permute2x128_si256(c, e, 0x31));
+  };
+  store_steps(low, 0), store_steps(high, 2);
+}
+constexpr int64_t packed_x(int64_t first, int r, int64_t step, int g, int64_t depth) {
+  return first * depth + 16 * step + 4 * r + 2 * g;
 }
 
 // Vectors 2 i and 2 i + 1: the even and the odd ones of codes 4 i .. 4 i + 3 of each of kLanes rows.

@@ -109,7 +109,7 @@ inline constexpr int64_t kStepCodes = kStepGroups * kGroup;
 inline constexpr int64_t kRowsAhead = 4;  // of x, asked for before they are read
 
 struct Int8Block {
-  alignas(64) XCode x[kBlockRows][kBlockDepth];
+  alignas(64) XCode x[kBlockRows * kBlockDepth];  // at packed_x
   alignas(64) WCode w[kBlockGroups][kTileVectors][kLanes][kGroup];
   alignas(64) int32_t acc[kBlockRows][kBlockCols];
   // What acc holds too much, so far: of each row of x, and of each row of w.
@@ -123,21 +123,37 @@ OCTAVO_INLINE void prefetch_row(const int8_t* codes, int64_t count) {
     _mm_prefetch(reinterpret_cast<const char*>(codes + at), _MM_HINT_T0);
 }
 
-// Rows m .. m + rows of x, k .. k + depth, packed; zeros up to whole vectors.
+// Rows m .. m + rows of x, k .. k + depth, packed; zeros up to whole vectors. What is packed of rows behind the last is
+// never read.
 OCTAVO_INLINE void fill_x(Int8Block& block, const Int8Gemm& g, int64_t m, int64_t rows, int64_t k,
                           int64_t depth) {
-  for (int64_t i = 0; i < rows; ++i) {
-    const int8_t* x = g.x + (m + i) * g.x_stride + k;
-    prefetch_row(x + kRowsAhead * g.x_stride, depth);
-    I32 surplus = load_int(block.x_surplus[i]);
-    int64_t at = 0;
-    for (; at + kPackCodes <= depth; at += kPackCodes) surplus = pack_x(&block.x[i][at], x + at, surplus);
-    if (at < depth) {
-      int8_t padded[kPackCodes] = {};
-      for (int64_t j = 0; j < depth - at; ++j) padded[j] = x[at + j];
-      surplus = pack_x(&block.x[i][at], padded, surplus);
+  for (int64_t i = 0; i < rows; i += kPackRows) {
+    const int8_t* x[kPackRows];
+    I32 surplus[kPackRows];
+    for (int r = 0; r < kPackRows; ++r) {
+      x[r] = g.x + (m + (i + r < rows ? i + r : i)) * g.x_stride + k;
+      surplus[r] = load_int(block.x_surplus[i + r]);
+      prefetch_row(x[r] + kRowsAhead * g.x_stride, depth);
     }
-    store_int(block.x_surplus[i], surplus);
+    const auto pack = [&](int64_t at, const int8_t* const(&codes)[kPackRows]) __attribute__((always_inline)) {
+      pack_x(&block.x[packed_x(i, 0, at / kStepCodes, 0, kBlockDepth)], codes, surplus);
+    };
+    int64_t at = 0;
+    for (; at + kPackCodes <= depth; at += kPackCodes) {
+      const int8_t* codes[kPackRows];
+      for (int r = 0; r < kPackRows; ++r) codes[r] = x[r] + at;
+      pack(at, codes);
+    }
+    if (at < depth) {
+      int8_t padded[kPackRows][kPackCodes] = {};
+      const int8_t* codes[kPackRows];
+      for (int r = 0; r < kPackRows; ++r) {
+        for (int64_t j = 0; j < depth - at; ++j) padded[r][j] = x[r][at + j];
+        codes[r] = padded[r];
+      }
+      pack(at, codes);
+    }
+    for (int r = 0; r < kPackRows; ++r) store_int(block.x_surplus[i + r], surplus[r]);
   }
 }
 
@@ -190,7 +206,7 @@ OCTAVO_INLINE void multiply_tile(Int8Block& block, int64_t i, int64_t column, in
       I32 x[kStepGroups];
 #pragma GCC unroll 2
       for (int g = 0; g < kStepGroups; ++g)
-        x[g] = repeat_group(&block.x[i + r][step * kStepCodes + g * kGroup]);
+        x[g] = repeat_group(&block.x[packed_x(i, r, step, g, kBlockDepth)]);
 #pragma GCC unroll 4
       for (int v = 0; v < kTileVectors; ++v) acc[r][v] = multiply_step(acc[r][v], x, w[v]);
     }
@@ -240,10 +256,9 @@ OCTAVO_INLINE void finish_block(const Int8Block& block, const Int8Gemm& g, int64
 // Columns n .. n_end, at most kBlockCols.
 OCTAVO_INLINE void multiply_block(Int8Block& block, const Int8Gemm& g, int64_t m, int64_t rows, int64_t n,
                                   int64_t n_end) {
-  for (int64_t i = 0; i < rows; ++i) {
+  for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < n_end - n; j += kLanes) store_int(&block.acc[i][j], zero_int());
-    store_int(block.x_surplus[i], zero_int());
-  }
+  for (auto& surplus : block.x_surplus) store_int(surplus, zero_int());
   const bool given = kOffset != 0 && g.w_code_sum != nullptr;
   for (int64_t j = 0; j < kBlockCols; j += kLanes)
     store_int(&block.w_surplus[j], given && n + j < n_end
