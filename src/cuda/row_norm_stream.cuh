@@ -27,6 +27,14 @@ constexpr StreamForm stream_form(Norm norm, bool residual, bool codes) {
           .keeps_address = !layer};
 }
 
+// y of an RMS norm whose rows are at most kNarrowStream wide. With a residual: 16 elements a thread, so that a row is in twice
+// the blocks and half as many rows are in work at once; when no more come, the clusters end within half the time.
+inline constexpr int64_t kNarrowStream = 65536;
+constexpr StreamForm narrow_stream_form(bool residual) {
+  if (residual) return {.threads = kStreamBlock, .octets = kRowOctets / 2, .stages = 4, .inputs = 2};
+  return {.threads = kStreamBlock / 2, .octets = kRowOctets, .blocks = 2};
+}
+
 // A thread's octets of a parameter, packed in registers over all rows; zeros without one.
 template <class T, class Slots>
 struct ParameterOfRows {
@@ -46,13 +54,11 @@ struct ParameterOfRows {
   }
 };
 
-template <class T, Norm kNorm, bool kResidual, bool kCodes>
-__global__ void __launch_bounds__(stream_form(kNorm, kResidual, kCodes).threads,
-                                  stream_form(kNorm, kResidual, kCodes).blocks)
-    norm_in_stream(const __grid_constant__ NormRows<T> p, const __grid_constant__ TurnPlan plan) {
+template <class T, Norm kNorm, bool kResidual, bool kCodes, StreamForm kForm>
+__device__ __forceinline__ void stream_norm(const NormRows<T>& p, const TurnPlan& plan) {
   constexpr bool kProducts = stream_keeps_products(kNorm, kResidual, kCodes);
   constexpr Second kSecond = kNorm == Norm::layer ? Second::sum : kCodes ? Second::peak : Second::unused;
-  using Slots = RowSlots<T, NormRows<T>, stream_form(kNorm, kResidual, kCodes)>;
+  using Slots = RowSlots<T, NormRows<T>, kForm>;
   constexpr int kOctets = Slots::kOctets;
   extern __shared__ __align__(128) uint4 slot_memory[];
   constexpr bool kDirect = kNorm == Norm::rms && kResidual;
@@ -198,6 +204,18 @@ __global__ void __launch_bounds__(stream_form(kNorm, kResidual, kCodes).threads,
   }
 }
 
+template <class T, Norm kNorm, bool kResidual, bool kCodes>
+__global__ void __launch_bounds__(stream_form(kNorm, kResidual, kCodes).threads,
+                                  stream_form(kNorm, kResidual, kCodes).blocks)
+    norm_in_stream(const __grid_constant__ NormRows<T> p, const __grid_constant__ TurnPlan plan) {
+  stream_norm<T, kNorm, kResidual, kCodes, stream_form(kNorm, kResidual, kCodes)>(p, plan);
+}
+template <class T, bool kResidual>
+__global__ void __launch_bounds__(narrow_stream_form(kResidual).threads, narrow_stream_form(kResidual).blocks)
+    rms_norm_in_narrow_stream(const __grid_constant__ NormRows<T> p, const __grid_constant__ TurnPlan plan) {
+  stream_norm<T, Norm::rms, kResidual, false, narrow_stream_form(kResidual)>(p, plan);
+}
+
 // ---- launch ----------------------------------------------------------------------------------------------------------
 
 // Which rows stream (H200): by width those that take more than a block of 64 bytes a thread; and since the bits are the same,
@@ -209,27 +227,25 @@ inline bool norm_is_faster_in_stream(Norm norm, int64_t rows, int64_t width, boo
   return norm == Norm::layer && residual == codes && width > kBlockElements / 4 &&
          rows >= kRowsPerCore * facts.cores;
 }
+inline bool stream_is_narrow(Norm norm, int64_t width, bool codes) {
+  return norm == Norm::rms && !codes && width <= kNarrowStream;
+}
 inline RowsInSlots split_norm_stream(Norm norm, int64_t rows, int64_t width, DType dtype, bool residual,
                                      bool codes, const DeviceFacts& facts) {
   if (!norm_is_faster_in_stream(norm, rows, width, residual, codes, facts)) return {};
-  const StreamForm form = stream_form(norm, residual, codes);
+  const StreamForm form = stream_is_narrow(norm, width, codes) ? narrow_stream_form(residual)
+                                                               : stream_form(norm, residual, codes);
   RowsInSlots s = split_row_in_slots(form, rows, width, dtype, facts);
-  // Two rows a block, three where blocks of layer norms are small: more were never faster.
   if (norm == Norm::layer && !residual && s.threads < kStreamBlock) s.stages = 3;
   return s;
-}
-template <class Args>
-RowsInSlots split_norm_stream(Norm norm, const Args& a, const DeviceFacts& facts) {
-  return split_norm_stream(norm, a.x.dim(0), a.x.dim(1), a.x.dtype(), static_cast<bool>(a.residual),
-                           static_cast<bool>(a.y_codes), facts);
 }
 // Whether it takes these arguments (a bias aside).
 template <class Args>
 bool norm_streams(Norm norm, const Args& a, const DeviceFacts& facts) {
   const bool residual = static_cast<bool>(a.residual), codes = static_cast<bool>(a.y_codes);
-  return slots_fit(split_norm_stream(norm, a, facts), stream_form(norm, residual, codes), facts) &&
-         !(stream_keeps_products(norm, residual, codes) && a.y) && octets_aligned(a.x) &&
-         octets_aligned(a.residual) && octets_aligned(a.u) && octets_aligned(a.y) &&
+  const RowsInSlots s = split_norm_stream(norm, a.x.dim(0), a.x.dim(1), a.x.dtype(), residual, codes, facts);
+  return slots_fit(s, facts) && !(stream_keeps_products(norm, residual, codes) && a.y) &&
+         octets_aligned(a.x) && octets_aligned(a.residual) && octets_aligned(a.u) && octets_aligned(a.y) &&
          octets_aligned(a.y_codes) && a.weight.dtype() == a.x.dtype() &&
          parameter_fits(a.weight, a.x.dtype());
 }
@@ -241,6 +257,9 @@ void launch_norm_in_stream(const Context& ctx, const char* name, const NormRows<
   const auto run = [&](void (*kernel)(NormRows<T>, TurnPlan)) {
     launch_in_slots(ctx, name, kernel, split, rows);
   };
+  if constexpr (kNorm == Norm::rms)
+    if (stream_is_narrow(kNorm, rows.width, rows.codes != nullptr))
+      return run(rows.residual ? rms_norm_in_narrow_stream<T, true> : rms_norm_in_narrow_stream<T, false>);
   if (rows.residual)
     run(rows.codes ? norm_in_stream<T, kNorm, true, true> : norm_in_stream<T, kNorm, true, false>);
   else

@@ -20,6 +20,7 @@ struct StreamForm {
   int threads;          // of a block, at least 96
   int octets;           // of a row in a thread
   int blocks = 1;       // on a multiprocessor: while one waits for a reduction, another computes
+  int stages = 2;       // rows in flight or in work a block
   int inputs = 1;       // 2: x and residual
   bool pieces = false;  // a piece of the row a warp (PackedColumns); else a block's threads lie side by side
   bool starts = false;  // every block gets the row's first octet too
@@ -213,7 +214,8 @@ class DirectReduction {
 struct RowsInSlots {
   int threads = 0;  // of a block; 0: not for these rows
   int cluster = 1;  // blocks of a row
-  int stages = 2;   // rows in flight or in work
+  int blocks = 1;   // on a multiprocessor
+  int stages = 0;
   int64_t slot_bytes = 0;
 };
 inline RowsInSlots split_row_in_slots(const StreamForm& form, int64_t rows, int64_t width, DType dtype,
@@ -223,7 +225,10 @@ inline RowsInSlots split_row_in_slots(const StreamForm& form, int64_t rows, int6
   if (facts.compute_capability < 90 || dtype == DType::f32 || rows > kMostRows ||
       width > kMaxRowCluster * elements)
     return {};
-  RowsInSlots s{.threads = form.threads, .cluster = static_cast<int>((width + elements - 1) / elements)};
+  RowsInSlots s{.threads = form.threads,
+                .cluster = static_cast<int>((width + elements - 1) / elements),
+                .blocks = form.blocks,
+                .stages = form.stages};
   if (s.cluster == 1 && form.pieces) {  // as many as for a row in registers
     const int64_t of_warp = int64_t{32} * form.octets * kOctet;
     s.threads = static_cast<int>((width + of_warp - 1) / of_warp * 32);
@@ -231,8 +236,8 @@ inline RowsInSlots split_row_in_slots(const StreamForm& form, int64_t rows, int6
   s.slot_bytes = int64_t{s.threads} * form.octets * kOctet * size_of(dtype) * form.inputs;
   return s;
 }
-inline bool slots_fit(const RowsInSlots& s, const StreamForm& form, const DeviceFacts& facts) {
-  return s.threads > 0 && form.blocks * (s.stages * s.slot_bytes + 4096) <= facts.shared_bytes_per_block;
+inline bool slots_fit(const RowsInSlots& s, const DeviceFacts& facts) {
+  return s.threads > 0 && s.blocks * (s.stages * s.slot_bytes + 4096) <= facts.shared_bytes_per_block;
 }
 
 template <class Rows>
