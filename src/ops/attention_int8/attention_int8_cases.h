@@ -16,9 +16,9 @@
 namespace octavo {
 
 enum class VScaleForm { block, channel, head };
-// What the scores are: random; all 0 (Q = 0: all P equal); one key far above all others, a different one for each row. The
-// last two are exact: every backend gives the same bits.
-enum class Scores { random, equal, one_hot };
+// What the scores are: random; all 0 (Q = 0: all P equal); one key far above all others, a different one for each row; all 0
+// since q_scale is 0. All but the first are exact: every backend gives the same bits.
+enum class Scores { random, equal, one_hot, zero_scale };
 
 struct AttentionInt8Shape {
   int64_t batch = 1, q_heads = 2, kv_heads = 1, sq = 64, sk = 64, dim = 64;
@@ -33,7 +33,7 @@ struct AttentionInt8Shape {
 
 inline std::string name_of(const AttentionInt8Shape& s) {
   constexpr const char* kForms[] = {"", "/v_channel", "/v_head"};
-  constexpr const char* kScores[] = {"", "/equal", "/one_hot"};
+  constexpr const char* kScores[] = {"", "/equal", "/one_hot", "/zero_scale"};
   std::string name = fmt::format("{}x{}x{}x{}x{}x{}/{}/{}{}{}", s.batch, s.q_heads, s.kv_heads, s.sq, s.sk,
                                  s.dim, s.causal ? "causal" : "full", name_of(s.out),
                                  kForms[static_cast<int>(s.v_scale)], kScores[static_cast<int>(s.scores)]);
@@ -96,7 +96,9 @@ inline harness::OpCase attention_int8_case(const AttentionInt8Shape& s, std::str
   // Codes of all sizes have a sigma of 74: with these scales scores of a row differ by a few units, as real ones do. One-hot
   // scores are powers of two times 127^2, so that no rounding is left.
   const double score = 4.0 / (74.0 * 74.0);
-  const auto row_scale = s.scores == Scores::one_hot ? harness::constant(1.0) : harness::uniform(0.5, 1.5);
+  const auto row_scale = s.scores == Scores::one_hot      ? harness::constant(1.0)
+                         : s.scores == Scores::zero_scale ? harness::constant(0.0)
+                                                          : harness::uniform(0.5, 1.5);
   const auto key_scale = [s, score](harness::HostTensor& t, uint64_t seed) {
     if (s.scores == Scores::one_hot)
       t.fill(0.25);
@@ -200,7 +202,7 @@ void each_attention_int8_shape(Add&& add) {
         add({.sq = 5, .sk = keys, .causal = causal, .scores = scores},
             "key counts around pages, halves and tiles");
     for (const int64_t n : {1, 2, 7, 16, 63, 64, 65, 127, 128, 129, 192, 200})
-      for (const Scores scores : {Scores::random, Scores::equal, Scores::one_hot})
+      for (const Scores scores : {Scores::random, Scores::equal, Scores::one_hot, Scores::zero_scale})
         add({.q_heads = 1, .sq = n, .sk = n, .causal = causal, .scores = scores},
             "prompts: the diagonal in every phase of rows and tiles");
     for (const int64_t dim : {16, 32, 48, 80, 96, 112, 128})

@@ -5,6 +5,7 @@
 //   operand of the second product as it is (int8_key_slot)  ->  P V (u8 x s8)  ->  o takes the tile's s32 sums
 // Threads hold S as mma_s8 leaves it: lane = 4 g + c has rows g and g + 8, columns 8 j + 2 c and the next.
 #include <algorithm>
+#include <cfloat>
 
 #include "cuda/attention_output.cuh"
 #include "cuda/launch.h"
@@ -468,7 +469,8 @@ __global__ void __launch_bounds__(C::kThreads, C::kResident)
   for (int r = 0; r < 2; ++r) {
     const int at =
         min(shared.work.row + first_row_of_warp() + ptx::thread_index() % 32 / 4 + 8 * r, call.sq - 1);
-    rows.scale[r] = call.q_scale[row_of_all(at)] * call.scale;
+    const float scale = call.q_scale[row_of_all(at)] * call.scale;
+    rows.scale[r] = scale == 0.0f ? FLT_MIN : scale;  // masked scores are -inf, and -inf * 0 is NaN
     rows.top[r] = -kInfinity, rows.sum[r] = 0.0f;
   }
   float o[C::kDim / 2] = {};
