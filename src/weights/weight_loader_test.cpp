@@ -196,6 +196,25 @@ TEST_F(WeightLoaderTest, ReadsInt8FoldersAsTheyAre) {
   loader.finish();
 }
 
+// Regular expressions in `ignore` are not evaluated: each layer is what its tensor is.
+TEST_F(WeightLoaderTest, WhatIsStoredDecidesWhereIgnoreHoldsPatterns) {
+  const SampleValues floats = normal(DType::bf16, {4, 8}, 1);
+  write_model(
+      folder,
+      {{"a.weight", HostTensor(DType::i8, {4, 8}).fill_codes(3)},
+       {"a.weight_scale", HostTensor(DType::f32, {4, 1}).fill(0.5)},
+       {"mlp.gate.weight", floats},
+       {"lm_head.weight", floats}},
+      nlohmann::json{{"quantization_config", make_quantization_config({"re:.*lm_head", "re:.*gate$"})}}
+          .dump());
+  WeightLoader loader = open();
+  EXPECT_TRUE(loader.file_is_quantized());
+  EXPECT_EQ(loader.load_table("a", 4, 8, Storage::int8).w_scale().as<float>()[3], 0.5f);
+  for (const char* name : {"mlp.gate", "lm_head"})
+    expect_quantized(loader.load_table(name, 4, 8, Storage::int8), 0, floats);
+  loader.finish();
+}
+
 TEST_F(WeightLoaderTest, ConfigAndTensorsThatDisagreeAreRefused) {
   write_model(folder, {{"a.weight", normal(DType::f32, {4, 172}, 1)},
                        {"a.bias", normal(DType::f32, {4}, 1)},
