@@ -5,15 +5,17 @@ torch eager, torch.compile (dynamic=False, afresh per shape), torch.compile max-
 installed. Every result is compared with a float64-free plain version first; a peer that is wrong or missing is named and
 left out. Writes rows of the same JSON schema as octavo_gpu_bench.
 
-usage: memory_ops.py --out FILE [--op NAME]... [--seconds S] [--resume]
+usage: memory_ops.py --out FILE [--op NAME]... [--match REGEX] [--seconds S] [--resume]
+         REGEX: only jobs whose "op case peer" holds it whole
          S: start no measurement after so many seconds; with --resume a later call measures what FILE lacks
-       memory_ops.py --compile I/N [--op NAME]... [--seconds S]
+       memory_ops.py --compile I/N [--op NAME]... [--match REGEX] [--seconds S]
          measures nothing: the I-th of N processes that fill torch's caches (TORCHINDUCTOR_CACHE_DIR) side by side
 """
 import argparse
 import json
 import math
 import os
+import re
 import sys
 import time
 
@@ -311,6 +313,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out")
     parser.add_argument("--op", action="append", default=[])
+    parser.add_argument("--match", default=".*")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--compile", metavar="I/N")
@@ -319,7 +322,7 @@ def main():
     torch.set_grad_enabled(False)
     torch.manual_seed(1)
     peers = Peers(options.out, options.resume)
-    todo = jobs(options.op)
+    todo = [job for job in jobs(options.op) if re.fullmatch(options.match, " ".join(job[:3]))]
     if options.compile:
         part, parts = map(int, options.compile.split("/"))
         todo = [job for job in todo if job[2].startswith("torch_compile")][part::parts]
