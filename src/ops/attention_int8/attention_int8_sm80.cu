@@ -202,6 +202,11 @@ struct Rows {
   float top[2], sum[2];  // sum: of this thread's columns
 };
 
+// A scale of 0 counts as the smallest normal number: masked scores are -inf, and -inf * 0 is NaN. Its scores stay below 1e-30,
+// which a row of one key would show as its LSE.
+__device__ __forceinline__ float not_zero(float scale) { return scale == 0.0f ? FLT_MIN : scale; }
+__device__ __forceinline__ float log_of_top(float top) { return fabsf(top) < 1e-30f ? 0.0f : top * kLn2; }
+
 // s = 16 rows of q times kKeys keys of the tile, on top of kIntegerBaseBits.
 template <class C>
 __device__ __forceinline__ void multiply_qk(const int8_t* q, const int8_t* k, int32_t* s) {
@@ -469,8 +474,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kResident)
   for (int r = 0; r < 2; ++r) {
     const int at =
         min(shared.work.row + first_row_of_warp() + ptx::thread_index() % 32 / 4 + 8 * r, call.sq - 1);
-    const float scale = call.q_scale[row_of_all(at)] * call.scale;
-    rows.scale[r] = scale == 0.0f ? FLT_MIN : scale;  // masked scores are -inf, and -inf * 0 is NaN
+    rows.scale[r] = not_zero(call.q_scale[row_of_all(at)] * call.scale);
     rows.top[r] = -kInfinity, rows.sum[r] = 0.0f;
   }
   float o[C::kDim / 2] = {};
@@ -501,7 +505,7 @@ __global__ void __launch_bounds__(C::kThreads, C::kResident)
   for (int r = 0; r < 2; ++r) {
     rows.sum[r] = sum_of_quad(rows.sum[r]);
     if (call.lse && ptx::thread_index() % 4 == 0 && row + 8 * r < call.sq)
-      call.lse[row_of_all(row + 8 * r)] = rows.top[r] * kLn2 + logf(rows.sum[r] / 255.0f);
+      call.lse[row_of_all(row + 8 * r)] = log_of_top(rows.top[r]) + logf(rows.sum[r] / 255.0f);
   }
   switch (call.out_dtype) {
     case DType::f16: store_output<C, F16>(call, shared.work.head, row, rows.sum, o); break;

@@ -32,6 +32,8 @@ struct Sm80Shared {
 static_assert(sizeof(uint4) * 128 * kThreads / 32 <= sizeof(Operand) * kStages);
 
 // kTile rows of an operand from first_row on, bytes [k, k + kDepth), zeros outside.
+// NOTE: a row's last part goes byte by byte where it is not whole: a copy of fewer than 16 bytes touches all 16 (memcheck), and
+// behind the last row there may be nothing.
 __device__ __forceinline__ void load_operand(Operand& stage, const int8_t* from, int64_t stride,
                                              int first_row, int rows, int k, int depth) {
 #pragma unroll
@@ -39,7 +41,12 @@ __device__ __forceinline__ void load_operand(Operand& stage, const int8_t* from,
     const int at = static_cast<int>(threadIdx.x) + i * kThreads, row = at / 4, part = at % 4;
     const int column = k + part * 16, left = first_row + row < rows ? min(16, max(0, depth - column)) : 0;
     const int8_t* source = left ? from + (first_row + row) * stride + column : from;
-    ptx::copy_async(stage + place_in_rows_of_64(row, part), source, left);
+    int8_t* to = stage + place_in_rows_of_64(row, part);
+    if (left == 0 || left == 16) {
+      ptx::copy_async(to, source, left);
+    } else {
+      for (int e = 0; e < 16; ++e) to[e] = e < left ? source[e] : int8_t{};
+    }
   }
 }
 
