@@ -21,8 +21,8 @@ class FallbackWarning(UserWarning):
 
 
 @torch.compiler.assume_constant_result
-def _is_hopper(device):
-    return torch.cuda.get_device_capability(device)[0] == 9
+def _has_int8_tensor_cores(device):
+    return torch.cuda.get_device_capability(device)[0] >= 8
 
 
 def _reason_against(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa, precision):
@@ -60,8 +60,8 @@ def _reason_against_int8(query):
     width, largest = query.shape[3], 128 if query.is_cuda else 256
     if width % 16 != 0 or not 16 <= width <= largest:
         return f"heads are {width} wide, int8 serves multiples of 16 up to {largest}"
-    if query.is_cuda and not _is_hopper(query.device):
-        return "int8 attention runs on Hopper GPUs (compute capability 9.0)"
+    if query.is_cuda and not _has_int8_tensor_cores(query.device):
+        return "int8 attention runs on GPUs from Ampere on (compute capability 8.0)"
     return _reason_against_device("attention_int8", query)
 
 
