@@ -126,7 +126,8 @@ __device__ __forceinline__ void stream_norm(const NormRows<T>& p, const TurnPlan
     statistics.begin(turn.number, mine);
     if constexpr (!kDirect) slots.refill(turn);
     const RowStatistics all = statistics.end(turn.number);
-    if constexpr (kDirect) slots.refill(turn);
+    if constexpr (kDirect)
+      if (Slots::refills()) statistics.wait_for_begin(turn.number), slots.refill(turn);
 
     T* y_row = p.y + turn.row * p.y_stride + slots.column();
     int8_t* codes_row = p.codes + turn.row * p.codes_stride + slots.column();

@@ -87,6 +87,7 @@ class RowSlots {
     if (++turn.stage == plan_.stages) turn.stage = 0, turn.phase ^= 1;
     return turn;
   }
+  __device__ __forceinline__ static bool refills() { return is_filler() || is_asker(); }
   // The slot of this turn, which nobody reads any more, takes the next row.
   __device__ __forceinline__ void refill(const StreamTurn& turn) {
     if (is_filler()) fill(queue_.later_turn(turn.number), turn.stage);
@@ -178,10 +179,12 @@ class DirectReduction {
   struct Shared {
     float2 part[2][kMaxRowCluster * kStreamBlock / 32];  // of every warp of the cluster
     uint64_t arrived[2];                                 // mbarriers
+    uint64_t begun[2];                                   // mbarriers: by every warp of this block
   };
   __device__ __forceinline__ explicit DirectReduction(Shared& shared) : shared_(shared) {
     if (threadIdx.x == 0)
-      ptx::mbarrier_init(&shared.arrived[0], 1), ptx::mbarrier_init(&shared.arrived[1], 1);
+      for (int i = 0; i < 2; ++i)
+        ptx::mbarrier_init(&shared.arrived[i], 1), ptx::mbarrier_init(&shared.begun[i], warps());
   }
   __device__ __forceinline__ void begin(int number, const RowStatistics& mine) {
     const RowStatistics warp = over_warp<kSecond>(mine);
@@ -191,6 +194,13 @@ class DirectReduction {
     if (lane < blocks) ptx::store_to_peer(part, arrived, lane, make_float2(warp.sum, warp.second));
     if (threadIdx.x == 0)
       ptx::mbarrier_arrive_expect(arrived, blocks * warps() * static_cast<uint32_t>(sizeof(float2)));
+    __syncwarp();
+    if (lane == 0) ptx::mbarrier_arrive(&shared_.begun[number & 1]);
+  }
+  // What this block's threads did before begin is done, in every thread's eyes: st.async orders only itself. For the few
+  // that overwrite what others have read.
+  __device__ __forceinline__ void wait_for_begin(int number) const {
+    ptx::mbarrier_wait(&shared_.begun[number & 1], static_cast<uint32_t>(number / 2) & 1);
   }
   __device__ __forceinline__ RowStatistics end(int number) const {
     ptx::mbarrier_wait(&shared_.arrived[number & 1], static_cast<uint32_t>(number / 2) & 1);
