@@ -44,10 +44,7 @@ class TurnQueue {
   __device__ __forceinline__ void start() {
     draw(0);
     // NOTE: nothing is sent to a block that may end before it arrives.
-    if (first_turn(plan_.stages - 1) == kNone) {
-      shared_.next[0] = kEnded;
-      return;
-    }
+    if (first_turn(plan_.stages - 1) == kNone) return keep(0, kEnded);
     if (ptx::cluster_size() > 1) send(0);
     receive(0);
   }
@@ -55,7 +52,7 @@ class TurnQueue {
     if (shared_.next[(number - 1) & 1] >= 0)
       receive(number);
     else
-      shared_.next[number & 1] = kEnded;
+      keep(number, kEnded);
   }
 
  private:
@@ -95,7 +92,11 @@ class TurnQueue {
       turn = shared_.sent[number % 4];
       if (turn != kNone) send(number + 1);
     }
-    shared_.next[number & 1] = turn;
+    keep(number, turn);
+  }
+  // NOTE: written by the lane that arrives at barriers for its warp.
+  __device__ __forceinline__ void keep(int number, int turn) {
+    if (lane() == 0) shared_.next[number & 1] = turn;
   }
 
   Shared& shared_;
