@@ -22,6 +22,9 @@ const Family& read_family(const ConfigObject& config, std::string& architecture)
       architecture = family->architectures.front();
       return *family;
     }
+  if (architecture.empty())
+    config.fail("architectures", fmt::format("the name of one; octavo knows {}",
+                                             fmt::join(ModelConfig::known_architectures(), ", ")));
   throw Error(ErrorKind::bad_model,
               fmt::format("{}: architecture \"{}\" is unknown to octavo; known are: {}", config.name(),
                           architecture, fmt::join(ModelConfig::known_architectures(), ", ")));

@@ -7,6 +7,16 @@
 #include "tokenizer/utf8.h"
 
 namespace octavo::tokenizer {
+namespace {
+
+std::string kind_of(const nlohmann::json& value) {
+  if (value.is_null()) return "null";
+  if (value.is_boolean()) return "a truth value";
+  const bool vowel = value.is_array() || value.is_object();
+  return std::string(vowel ? "an " : "a ") + value.type_name();
+}
+
+}  // namespace
 
 void JsonNode::fail(const std::string& problem) const {
   throw Error(ErrorKind::bad_model, file_ + ": " + (path_.empty() ? "" : path_ + ": ") + problem);
@@ -27,7 +37,7 @@ JsonNode JsonNode::child(const char* key) const {
 }
 
 std::vector<JsonNode> JsonNode::elements() const {
-  if (!value_->is_array()) fail(fmt::format("is {}, expected an array", in_quotes(value_->type_name())));
+  if (!value_->is_array()) fail(fmt::format("is {}, expected an array", kind_of(*value_)));
   std::vector<JsonNode> nodes;
   nodes.reserve(value_->size());
   for (size_t i = 0; i < value_->size(); ++i)
@@ -36,11 +46,11 @@ std::vector<JsonNode> JsonNode::elements() const {
 }
 
 void JsonNode::expect_object() const {
-  if (!value_->is_object()) fail(fmt::format("is {}, expected an object", in_quotes(value_->type_name())));
+  if (!value_->is_object()) fail(fmt::format("is {}, expected an object", kind_of(*value_)));
 }
 
 std::string JsonNode::text() const {
-  if (!value_->is_string()) fail(fmt::format("is {}, expected a string", in_quotes(value_->type_name())));
+  if (!value_->is_string()) fail(fmt::format("is {}, expected a string", kind_of(*value_)));
   return value_->get<std::string>();
 }
 
@@ -51,7 +61,7 @@ int64_t JsonNode::integer(int64_t low, int64_t high) const {
   const int64_t n = fits ? value_->get<int64_t>() : 0;
   if (!fits || n < low || n > high)
     fail(fmt::format("is {}, expected an integer from {} to {}",
-                     value_->is_number() ? value_->dump() : in_quotes(value_->type_name()), low, high));
+                     value_->is_number() ? value_->dump() : kind_of(*value_), low, high));
   return n;
 }
 

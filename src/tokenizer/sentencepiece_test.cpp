@@ -8,6 +8,7 @@
 
 #include "harness/temp_folder.h"
 #include "tokenizer/protobuf.h"
+#include "tokenizer/sample_sentencepiece.h"
 #include "tokenizer/sentencepiece_file.h"
 #include "tokenizer/tokenizer.h"
 
@@ -18,6 +19,7 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 const fs::path kGoldens = fs::path(OCTAVO_SOURCE_DIR) / "tests/goldens/sentencepiece";
+using Wire = ProtobufBytes;
 constexpr EncodeOptions kPlain{.add_special_tokens = false, .parse_special = false};
 
 std::string streamed(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
@@ -85,42 +87,6 @@ TEST(SentencePiece, FolderWithConfiguration) {
   }
 }
 
-// A file by hand: fields of the three messages.
-struct Wire {
-  std::string bytes;
-  void varint(uint64_t v) {
-    for (; v >= 0x80; v >>= 7) bytes += static_cast<char>(v | 0x80);
-    bytes += static_cast<char>(v);
-  }
-  Wire& number(uint32_t field, uint64_t value) {
-    varint(field << 3), varint(value);
-    return *this;
-  }
-  Wire& text(uint32_t field, const std::string& value) {
-    varint(field << 3 | 2), varint(value.size());
-    bytes += value;
-    return *this;
-  }
-  Wire& real(uint32_t field, float value) {
-    varint(field << 3 | 5);
-    const uint32_t bits = std::bit_cast<uint32_t>(value);
-    for (int i = 0; i < 4; ++i) bytes += static_cast<char>(bits >> 8 * i & 0xff);
-    return *this;
-  }
-};
-
-std::string piece(const std::string& text, float score, int type = 1) {
-  return Wire().text(1, text).real(2, score).number(3, static_cast<uint64_t>(type)).bytes;
-}
-
-Wire small(int algorithm = 2) {
-  Wire file;
-  file.text(1, piece("<unk>", 0, 2)).text(1, piece("<s>", 0, 3)).text(1, piece("</s>", 0, 3));
-  file.text(1, piece("a", -2)).text(1, piece("b", -3)).text(1, piece("ab", -1)).text(1, piece("\u2581", -4));
-  file.text(2, Wire().number(3, static_cast<uint64_t>(algorithm)).bytes);
-  return file;
-}
-
 void expect_refused(const std::string& bytes, const std::string& reason) {
   try {
     Tokenizer::parse_sentencepiece(bytes, "file.model");
@@ -133,32 +99,36 @@ void expect_refused(const std::string& bytes, const std::string& reason) {
 }
 
 TEST(SentencePiece, DamagedAndUnsupportedFilesAreNamed) {
-  EXPECT_EQ(Tokenizer::parse_sentencepiece(small().bytes, "f").encode("ab", kPlain),
+  EXPECT_EQ(Tokenizer::parse_sentencepiece(sample_sentencepiece().bytes, "f").encode("ab", kPlain),
             (std::vector<int32_t>{6, 5}));
-  EXPECT_EQ(Tokenizer::parse_sentencepiece(small(1).bytes, "f").encode("ab", kPlain),
+  EXPECT_EQ(Tokenizer::parse_sentencepiece(sample_sentencepiece(1).bytes, "f").encode("ab", kPlain),
             (std::vector<int32_t>{6, 5}));
   expect_refused("", "no pieces");
   expect_refused("IQ== 0\nIg== 1\n", "this is no SentencePiece model");  // a vocabulary of tiktoken
-  expect_refused(small().bytes + "\x0a\x7f", "a field of 127 bytes where 0 are left");
-  expect_refused(small().bytes + "\x0b", "wire type 3");
-  expect_refused(small().bytes + std::string(1, '\0'), "field number 0");
-  expect_refused(small().bytes + "\x08" + std::string(11, '\xff'), "more than 64 bits");
-  expect_refused(small().text(1, piece("a", 0)).bytes, "has both id 3 and 7");
-  expect_refused(small().text(1, piece("", 0)).bytes, "piece 7 (\"\"): is empty");
-  expect_refused(small().text(1, piece("\xff", 0)).bytes, "is no UTF-8");
-  expect_refused(small().text(1, piece(std::string(513, 'a'), 0)).bytes, "has 513 bytes, at most 512");
-  expect_refused(small().text(1, piece("c", std::nanf(""))).bytes, "score nan");
-  expect_refused(small().text(1, piece("c", 0, 9)).bytes, "type 9 is not known");
-  expect_refused(small().text(1, piece("c", 0, 5)).bytes, "unused pieces");
-  expect_refused(small().text(1, piece("c", 0, 2)).bytes, "2 pieces of type unknown");
-  expect_refused(small().text(1, piece("ac", 0)).bytes, "its character \"c\" is no piece");
-  expect_refused(small(4).bytes, "model_type 4 is not supported");
-  expect_refused(small().text(2, Wire().number(24, 1).bytes).bytes, "treat_whitespace_as_suffix");
-  expect_refused(small().text(2, Wire().number(35, 1).bytes).bytes, "<0x00> is missing");
-  expect_refused(small().text(2, Wire().text(44, "\xff").bytes).bytes, "unk_surface is no UTF-8");
-  expect_refused(small().text(3, Wire().text(2, "abc").bytes).bytes,
+  expect_refused(sample_sentencepiece().bytes + "\x0a\x7f", "a field of 127 bytes where 0 are left");
+  expect_refused(sample_sentencepiece().bytes + "\x0b", "wire type 3");
+  expect_refused(sample_sentencepiece().bytes + std::string(1, '\0'), "field number 0");
+  expect_refused(sample_sentencepiece().bytes + "\x08" + std::string(11, '\xff'), "more than 64 bits");
+  expect_refused(sample_sentencepiece().text(1, sample_piece("a", 0)).bytes, "has both id 3 and 7");
+  expect_refused(sample_sentencepiece().text(1, sample_piece("", 0)).bytes, "piece 7 (\"\"): is empty");
+  expect_refused(sample_sentencepiece().text(1, sample_piece("\xff", 0)).bytes, "is no UTF-8");
+  expect_refused(sample_sentencepiece().text(1, sample_piece(std::string(513, 'a'), 0)).bytes,
+                 "has 513 bytes, at most 512");
+  expect_refused(sample_sentencepiece().text(1, sample_piece("c", std::nanf(""))).bytes, "score nan");
+  expect_refused(sample_sentencepiece().text(1, sample_piece("c", 0, 9)).bytes, "type 9 is not known");
+  expect_refused(sample_sentencepiece().text(1, sample_piece("c", 0, 5)).bytes, "unused pieces");
+  expect_refused(sample_sentencepiece().text(1, sample_piece("c", 0, 2)).bytes, "2 pieces of type unknown");
+  expect_refused(sample_sentencepiece().text(1, sample_piece("ac", 0)).bytes,
+                 "its character \"c\" is no piece");
+  expect_refused(sample_sentencepiece(4).bytes, "model_type 4 is not supported");
+  expect_refused(sample_sentencepiece().text(2, Wire().number(24, 1).bytes).bytes,
+                 "treat_whitespace_as_suffix");
+  expect_refused(sample_sentencepiece().text(2, Wire().number(35, 1).bytes).bytes, "<0x00> is missing");
+  expect_refused(sample_sentencepiece().text(2, Wire().text(44, "\xff").bytes).bytes,
+                 "unk_surface is no UTF-8");
+  expect_refused(sample_sentencepiece().text(3, Wire().text(2, "abc").bytes).bytes,
                  "precompiled_charsmap: 3 bytes hold no size");
-  expect_refused(small().text(5, Wire().text(2, "abc").bytes).bytes, "denormalizer_spec");
+  expect_refused(sample_sentencepiece().text(5, Wire().text(2, "abc").bytes).bytes, "denormalizer_spec");
 }
 
 // Found by fuzzing: what is left of a character is U+FFFD, byte by byte, as in the package.
@@ -171,15 +141,15 @@ TEST(SentencePiece, ARuleMayEndInsideACharacter) {
   std::memcpy(charsmap.data(), &trie_bytes, 4);
   std::memcpy(charsmap.data() + 4, trie.data(), trie_bytes);
   charsmap += std::string("a\0", 2);
-  const Tokenizer tokenizer =
-      Tokenizer::parse_sentencepiece(small().text(3, Wire().text(2, charsmap).bytes).bytes, "f");
+  const Tokenizer tokenizer = Tokenizer::parse_sentencepiece(
+      sample_sentencepiece().text(3, Wire().text(2, charsmap).bytes).bytes, "f");
   EXPECT_EQ(tokenizer.encode("\u00e9", kPlain), (std::vector<int32_t>{6, 3, 0}));
   EXPECT_EQ(tokenizer.encode("b\u00e9", kPlain), (std::vector<int32_t>{6, 4, 3, 0}));
   EXPECT_EQ(tokenizer.encode("\u00e8b", kPlain), (std::vector<int32_t>{6, 3, 0, 4}));
 }
 
 TEST(SentencePiece, EveryTruncationIsAnErrorOrATokenizer) {
-  const std::string good = small().bytes;
+  const std::string good = sample_sentencepiece().bytes;
   int loaded = 0;
   for (size_t n = 0; n <= good.size(); ++n) {
     try {

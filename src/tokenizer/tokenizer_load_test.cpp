@@ -69,14 +69,15 @@ TEST(TokenizerLoad, TheUnchangedDocumentLoads) {
 }
 
 TEST(TokenizerLoad, NoJsonOrNoTokenizer) {
-  expect_text_refused("", "");
-  expect_text_refused("{", "");
-  expect_text_refused("[]", "expected an object");
+  expect_text_refused("", "line 1, column 1: not valid JSON");
+  expect_text_refused("{", "line 1, column 1: not valid JSON");
+  expect_text_refused("[]", "is an array, expected an object");
   expect_text_refused("{}", "\"model\" is missing");
-  expect_text_refused(R"({"model": 3})", "expected an object");
-  expect_text_refused(R"({"model": {}, "model": {}})", "");
+  expect_text_refused(R"({"model": 3})", "model: is a number, expected an object");
+  expect_text_refused(R"({"model": null})", "\"model\" is missing");
+  expect_text_refused(R"({"model": {}, "model": {}})", "duplicate key \"model\"");
   expect_refused(changed([](json& j) { j["version"] = "2.0"; }), "\"2.0\" is not supported");
-  expect_text_refused(std::string(100000, '['), "");
+  expect_text_refused(std::string(100000, '['), "nested deeper than 64 levels");
 }
 
 TEST(TokenizerLoad, Vocabulary) {
@@ -89,7 +90,7 @@ TEST(TokenizerLoad, Vocabulary) {
   expect_refused(changed([](json& j) { j["model"]["vocab"]["a"] = UINT64_MAX; }), "outside");
   std::string twice = document().dump();
   twice.replace(twice.find("\"a\":257"), 7, "\"a\":257,\"a\":300");
-  expect_text_refused(twice, "");
+  expect_text_refused(twice, "duplicate key \"a\"");
 }
 
 TEST(TokenizerLoad, Merges) {
