@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "cuda/device.h"
+#include "gpu_ceilings.h"
 #include "gpu_timing.h"
 #include "harness/host_tensor.h"
 #include "ops/bias_gelu/bias_gelu.h"
@@ -209,6 +210,15 @@ class Bench {
     }
   }
 
+  double read_gbs(int64_t bytes) {
+    const Context ctx = cuda::context_on(stream_);
+    const cuda::DeviceBuffer data(bytes), sum(256);
+    fill_random(ctx, Tensor(data.data(), DType::f16, {bytes / 2}, Backend::cuda), bytes / 2, 7);
+    const Times t = time_graph(
+        stream_, 4, [&](int) { read_all(ctx, data.data(), bytes, sum.as<uint32_t>()); }, 30);
+    return static_cast<double>(bytes) / t.p50 / 1e6;
+  }
+
   const DeviceFacts& facts() const { return cuda::device_facts(cuda::current_device()); }
 
  private:
@@ -286,6 +296,8 @@ int main(int argc, char** argv) {
   try {
     const auto start = std::chrono::steady_clock::now();
     Bench bench;
+    const double read_gbs = bench.read_gbs(int64_t{2} << 30);
+    fmt::print("read {:.0f} GB/s\n", read_gbs);
     if (policies) bench.run_policies({8192, 28672, 4096}, !burst_only);
     for (const Size& s : sizes()) {
       if (policies) break;
@@ -312,6 +324,7 @@ int main(int argc, char** argv) {
                          {"gpu", bench.facts().name},
                          {"driver", driver},
                          {"cuda", runtime},
+                         {"ceilings", {{"read_gbs", read_gbs}}},
                          {"rows", bench.rows}};
     if (!out.empty()) std::ofstream(out) << result.dump(1) << "\n";
     return 0;

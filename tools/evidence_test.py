@@ -8,6 +8,7 @@ import unittest
 from pathlib import Path
 
 import check_receipts
+import gemm_results
 import receipts
 import report
 import sass
@@ -192,6 +193,27 @@ class Report(unittest.TestCase):
         self.assertNotIn("old", readme)
         self.assertTrue(readme.startswith("a\n<!-- results:h200 -->\n") and readme.endswith("<!-- /results -->\nb\n"))
         self.assertIn("<svg", wanted[root / "docs/results/h200_norm.svg"])
+
+    def test_tables_of_the_int8_product(self):
+        root = Path(tempfile.mkdtemp(prefix="octavo-report-"))
+        self.addCleanup(shutil.rmtree, root)
+        folder = root / "bench/results/h200"
+        folder.mkdir(parents=True)
+        row = {"case": "1x8x8", "regime": "burst", "shape": {"M": 1, "N": 8, "K": 8}, "variant": "", "tflops": 100.0, "gbs": 1.0}
+        result = {"schema": 1, "op": "gemm_w8a8", "gpu": "NVIDIA H200", "date": "2026-01-01T00:00:00Z", "commit": "c", "ceilings": {"read_gbs": 4000}}
+        product = {**result, "rows": [{**row, "impl": "octavo", "ms": {"p50": 0.1}}, {**row, "impl": "cutlass_int8", "variant": "tile", "ms": {"p50": 0.11}}]}
+        after = {**result, "rows": [{**row, "case": f"1x8x8/{name}", "impl": "octavo", "ms": {"p50": ms}}
+                                    for name, ms in (("scales", 1.0), ("gelu_erf", 1.05), ("op gelu_erf", 0.2), ("torch op gelu_erf", 0.3))]}
+        (folder / "gemm_w8a8.json").write_text(json.dumps(product))
+        (folder / "gemm_w8a8_policies.json").write_text(json.dumps(after))
+        peers, _ = gemm_results.filling(root, "h200", "gemm_w8a8_peers")
+        self.assertIn("| 1x8x8 | burst | 100.0 | 100 | 1.10 | - | - | - | - | tile |", peers)
+        policies, _ = gemm_results.filling(root, "h200", "gemm_w8a8_after")
+        self.assertIn("| gelu_erf | 1050.0 | 5.0 % | 200.0 | 75 % |", policies)
+        text, drawings = gemm_results.filling(root, "h200", "gemm_w8a8_roofline")
+        self.assertIn("h200_gemm_w8a8_roofline.svg", text)
+        self.assertEqual(drawings[root / "docs/results/h200_gemm_w8a8_roofline.svg"].count("<circle"), 2)
+        self.assertIsNone(gemm_results.filling(root, "h200", "norm"))
 
     def test_share_of_rate(self):
         rates = [(100, 2000.0), (10**6, 4000.0)]

@@ -19,6 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gemm_results
 import python_results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,10 +41,12 @@ def copy_rates(rows: list[dict]) -> list[tuple[int, float]]:
 def share_of_rate(row: dict, rates: list[tuple[int, float]], read_gbs: float) -> float | None:
     """Share of the copy rate at the size nearest to the row's; none where calls depend on each other. A matrix product's is
     of the read rate, where few tokens make reading the weights its limit."""
-    if row.get("regime") == DEPENDENT or not rates or not row.get("bytes"):
+    if row.get("regime") == DEPENDENT or not row.get("bytes"):
         return None
     if "tflops" in row:
-        return row["gbs"] / read_gbs if row.get("shape", {}).get("M", 1 << 30) <= 128 else None
+        return row["gbs"] / read_gbs if read_gbs and row.get("shape", {}).get("M", 1 << 30) <= 128 else None
+    if not rates:
+        return None
     return row["gbs"] / min(rates, key=lambda rate: abs(math.log(rate[0] / row["bytes"])))[1]
 
 
@@ -246,6 +249,9 @@ def documents(root: Path) -> dict[Path, str]:
     if by_device:
         wanted[root / "docs/results.md"] = "\n".join(page)
     def filling(device: str, op: str | None) -> str:
+        if of_gemm := gemm_results.filling(root, device, op):
+            wanted.update(of_gemm[1])
+            return of_gemm[0]
         python = root / "bench/results" / device / "python.json"
         if op == "python" and python.exists():
             text, drawings = python_results.documents(python, root / "docs/results")

@@ -8,11 +8,13 @@ M <= 256: a CUDA graph over rotated inputs, after 0.1 s of idle. M >= 1024: burs
 
 CUTLASS is not among them: its rows (impl cutlass_int8) come from a program of its own, run in the same session and imported beside this one's.
 
-usage: gemm_int8.py --out FILE [--match START]... [--peer IMPL]... [--seconds S] [--burst-only] [--after]
-S: start no new case after that many seconds. --after: also what torch takes for the ops that may follow the product of AFTER.
+usage: gemm_int8.py --out FILE [--match START]... [--peer IMPL]... [--seconds S] [--burst-only | --sustained IMPL...] [--after] [--when FILE]
+S: start no new case after that many seconds. --after: also what torch takes for the ops that may follow the product of AFTER. --when: the GPU is left
+alone until FILE is there, so that torch loads beside the step before.
 """
 import argparse
 import json
+import os
 import statistics
 import time
 
@@ -155,6 +157,11 @@ def ops_after(m, n):
             "op gelu_tanh": lambda: gelu(y, approximate="tanh")}
 
 
+def wait_for(file):
+    while file and not os.path.exists(file):
+        time.sleep(0.05)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
@@ -162,8 +169,11 @@ def main():
     parser.add_argument("--peer", action="append", help="only this one (several: these)")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--burst-only", action="store_true")
+    parser.add_argument("--sustained", action="append", help="sustained times of this peer alone (several: these)")
     parser.add_argument("--after", action="store_true")
+    parser.add_argument("--when")
     options = parser.parse_args()
+    wait_for(options.when)
     begin, rows = time.monotonic(), []
     l2_bytes = torch.cuda.get_device_properties(0).L2_cache_size
     for m, n, k in SIZES:
@@ -187,7 +197,7 @@ def main():
                     between_events(2, call)
                     guess = between_events(3, call)
                     times["burst"] = burst_ms(guess, call)
-                    if not options.burst_only:
+                    if not options.burst_only and (not options.sustained or peer.impl in options.sustained):
                         times["sustained"] = sustained_ms(guess, call)
             except Exception as e:  # a peer that this machine does not have
                 print(f"{name:<18} {peer.impl:<14} left out: {str(e).splitlines()[0][:90]}", flush=True)
