@@ -31,7 +31,7 @@ inline constexpr int kStepGroups = 1;      // operands of a step of a tile: 4 co
 inline constexpr int64_t kPackCodes = 64;  // of kPackRows rows of x, packed at once
 inline constexpr int kPackRows = 1;
 inline constexpr int64_t kPanelCodes = 64;  // of kLanes rows of w, packed at once
-inline constexpr int64_t kBlockRows = 96, kBlockCols = kInt8TaskCols;
+inline constexpr int64_t kBlockRows = 96, kBlockCols = kInt8TaskCols, kBlockDepth = 512;
 inline constexpr int kStreamRows = 4;
 
 OCTAVO_INLINE I32 zero_int() { return _mm512_setzero_si512(); }
@@ -111,12 +111,12 @@ using XCode = int16_t;
 using WCode = int16_t;
 inline constexpr int kGroup = 2;
 inline constexpr int kOffset = 0;
-// 8 accumulators, 4 vectors of w, 2 of x, 2 sums: all 16 registers.
-inline constexpr int kTileRows = 4, kTileVectors = 2;
+// 8 accumulators, 4 vectors of x, 1 of w, 3 sums: all 16 registers.
+inline constexpr int kTileRows = 2, kTileVectors = 4;
 inline constexpr int kStepGroups = 2;  // the even codes and the odd ones, as pairs of s16
 inline constexpr int64_t kPackCodes = 32, kPanelCodes = 16;
-inline constexpr int kPackRows = kTileRows;
-inline constexpr int64_t kBlockRows = 192, kBlockCols = 256;
+inline constexpr int kPackRows = 4;
+inline constexpr int64_t kBlockRows = 256, kBlockCols = 512, kBlockDepth = 384;
 inline constexpr int kStreamRows = 2;
 
 OCTAVO_INLINE I32 zero_int() { return _mm256_setzero_si256(); }
@@ -153,7 +153,7 @@ OCTAVO_INLINE __m256i fold(I32 v) { return v; }
 OCTAVO_INLINE I32 even_codes(I32 v) { return _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8); }
 OCTAVO_INLINE I32 odd_codes(I32 v) { return _mm256_srai_epi16(v, 8); }
 
-// 4 rows together, a tile's: 4 codes of each, the even two before the odd two; then the next 4 codes.
+// 4 rows together: 4 codes of each, the even two before the odd two; then the next 4 codes.
 OCTAVO_INLINE void pack_x(XCode* to, const int8_t* const (&x)[4], I32 (&surplus)[4]) {
   I32 low[4], high[4];  // codes 0 .. 7 and 16 .. 23 of each row; 8 .. 15 and 24 .. 31
 #pragma GCC unroll 4
@@ -173,7 +173,8 @@ OCTAVO_INLINE void pack_x(XCode* to, const int8_t* const (&x)[4], I32 (&surplus)
   store_steps(low, 0), store_steps(high, 2);
 }
 constexpr int64_t packed_x(int64_t first, int r, int64_t step, int g, int64_t depth) {
-  return first * depth + 16 * step + 4 * r + 2 * g;
+  const int64_t row = first + r, in_pack = row % kPackRows;
+  return (row - in_pack) * depth + 16 * step + 4 * in_pack + 2 * g;
 }
 
 // Vectors 2 i and 2 i + 1: the even and the odd ones of codes 4 i .. 4 i + 3 of each of kLanes rows.
@@ -198,12 +199,15 @@ OCTAVO_INLINE void pack_w(const int8_t* w, int64_t stride, I32 (&packed)[8]) {
 typedef int32_t Sums __attribute__((vector_size(sizeof(I32))));
 OCTAVO_INLINE Sums dot(Sums acc, I32 x, I32 w) { return (Sums)dot((I32)acc, x, w); }
 
-// What a tile adds for 4 codes of one row of x and one vector of columns of w.
-OCTAVO_INLINE Sums multiply_step(Sums acc, const I32 (&x)[kStepGroups], const I32 (&w)[kStepGroups]) {
+// What a tile adds for 4 codes of one row of x and one vector of columns of w: `w_last` is the last group of them, and
+// `w_first` where the first lies. NOTE: as an operand in memory it costs no instruction, and instructions are what is
+// scarce where a second thread shares the core: 40 a step instead of 44.
+OCTAVO_INLINE Sums multiply_step(Sums acc, const I32 (&x)[kStepGroups], I32 w_last, const void* w_first) {
 #if defined(OCTAVO_ISA_avx512)
-  return dot(acc, x[0], w[0]);
+  static_cast<void>(w_first);  // the same group
+  return dot(acc, x[0], w_last);
 #else
-  return dot(acc, _mm256_add_epi16(x[0], w[1]), _mm256_add_epi16(x[1], w[0]));
+  return dot(acc, _mm256_add_epi16(x[0], w_last), _mm256_add_epi16(x[1], load_int(w_first)));
 #endif
 }
 

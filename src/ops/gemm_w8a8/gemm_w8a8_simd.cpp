@@ -102,16 +102,16 @@ void stream_columns(const Int8Gemm& g, int64_t n_begin, int64_t n_end) {
 
 // ---- many rows
 
-inline constexpr int64_t kBlockDepth = 512;  // of k; a multiple of kPackCodes
-inline constexpr int64_t kBlockVectors = kBlockCols / kLanes;
+inline constexpr int64_t kPanelCols = kTileVectors * kLanes;
 inline constexpr int64_t kBlockGroups = kBlockDepth / kGroup;
+static_assert(kBlockCols % kPanelCols == 0 && kBlockRows % kPackRows == 0 && kBlockDepth % kPackCodes == 0);
 inline constexpr int64_t kStepCodes = kStepGroups * kGroup;
-inline constexpr int64_t kRowsAhead = 4;  // of x, asked for before they are read
+inline constexpr int64_t kRowsAhead = 8;  // of x, asked for before they are read
 
 struct Int8Block {
   alignas(64) XCode x[kBlockRows * kBlockDepth];  // at packed_x
   alignas(64) WCode w[kBlockGroups][kTileVectors][kLanes][kGroup];
-  alignas(64) int32_t acc[kBlockRows][kBlockCols];
+  alignas(64) int32_t acc[kBlockCols / kPanelCols][kBlockRows][kPanelCols];
   // What acc holds too much, so far: of each row of x, and of each row of w.
   alignas(64) int32_t x_surplus[kBlockRows][kLanes];
   alignas(64) int32_t w_surplus[kBlockCols];
@@ -186,48 +186,54 @@ OCTAVO_INLINE void add_w_surplus(Int8Block& block, int v, int64_t column, int64_
   store_int(&block.w_surplus[column], sum);
 }
 
-// acc[i .. i + kRows][column ..] += x * w over `steps` steps of k.
+// acc[panel][i .. i + kRows] += x * w over `steps` steps of k.
 template <int kRows>
-OCTAVO_INLINE void multiply_tile(Int8Block& block, int64_t i, int64_t column, int64_t steps) {
+OCTAVO_INLINE void multiply_tile(Int8Block& block, int64_t panel, int64_t i, int64_t steps) {
+  using Group = WCode[kTileVectors][kLanes][kGroup];
+  // NOTE: a pointer of which the compiler cannot know that it is block.w. Else it would load what two rows use once, in
+  // an instruction of its own, see multiply_step.
+  const Group* const volatile hidden = block.w;
+  const Group *const w = block.w, *const same_w = hidden;
+  int32_t(*const to)[kPanelCols] = &block.acc[panel][i];
   Sums acc[kRows][kTileVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v) acc[r][v] = (Sums)load_int(&block.acc[i + r][column + v * kLanes]);
+    for (int v = 0; v < kTileVectors; ++v) acc[r][v] = (Sums)load_int(&to[r][v * kLanes]);
 #pragma GCC unroll 4
   for (int64_t step = 0; step < steps; ++step) {
-    I32 w[kTileVectors][kStepGroups];
-#pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v)
-#pragma GCC unroll 2
-      for (int g = 0; g < kStepGroups; ++g) w[v][g] = load_int(block.w[step * kStepGroups + g][v]);
+    I32 x[kRows][kStepGroups];
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      I32 x[kStepGroups];
+    for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 2
       for (int g = 0; g < kStepGroups; ++g)
-        x[g] = repeat_group(&block.x[packed_x(i, r, step, g, kBlockDepth)]);
+        x[r][g] = repeat_group(&block.x[packed_x(i, r, step, g, kBlockDepth)]);
 #pragma GCC unroll 4
-      for (int v = 0; v < kTileVectors; ++v) acc[r][v] = multiply_step(acc[r][v], x, w[v]);
+    for (int v = 0; v < kTileVectors; ++v) {
+      const int64_t first = step * kStepGroups;
+      const I32 w_last = load_int(w[first + kStepGroups - 1][v]);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r)
+        acc[r][v] = multiply_step(acc[r][v], x[r], w_last, (r % 2 ? same_w : w)[first][v]);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVectors; ++v) store_int(&block.acc[i + r][column + v * kLanes], (I32)acc[r][v]);
+    for (int v = 0; v < kTileVectors; ++v) store_int(&to[r][v * kLanes], (I32)acc[r][v]);
 }
 
 // The last rows, 1 to kMost of them, as one tile.
 template <int kMost>
-OCTAVO_INLINE void multiply_rest(Int8Block& block, int64_t i, int64_t rows, int64_t column, int64_t steps) {
-  if (rows == kMost) return multiply_tile<kMost>(block, i, column, steps);
-  if constexpr (kMost > 1) multiply_rest<kMost - 1>(block, i, rows, column, steps);
+OCTAVO_INLINE void multiply_rest(Int8Block& block, int64_t panel, int64_t i, int64_t rows, int64_t steps) {
+  if (rows == kMost) return multiply_tile<kMost>(block, panel, i, steps);
+  if constexpr (kMost > 1) multiply_rest<kMost - 1>(block, panel, i, rows, steps);
 }
 
-OCTAVO_INLINE void multiply_rows(Int8Block& block, int64_t rows, int64_t column, int64_t steps) {
+OCTAVO_INLINE void multiply_rows(Int8Block& block, int64_t panel, int64_t rows, int64_t steps) {
   int64_t i = 0;
-  for (; i + kTileRows <= rows; i += kTileRows) multiply_tile<kTileRows>(block, i, column, steps);
-  if (i < rows) multiply_rest<kTileRows - 1>(block, i, rows - i, column, steps);
+  for (; i + kTileRows <= rows; i += kTileRows) multiply_tile<kTileRows>(block, panel, i, steps);
+  if (i < rows) multiply_rest<kTileRows - 1>(block, panel, i, rows - i, steps);
 }
 
 // y of `rows` rows from m on, columns n .. n_end.
@@ -239,7 +245,8 @@ OCTAVO_INLINE void finish_block(const Int8Block& block, const Int8Gemm& g, int64
     for (int64_t j = 0; j < n_end - n; j += kLanes) {
       const Mask in_range = first_lanes(n_end - n - j);
       const bool whole = n_end - n - j >= kLanes;  // NOTE: a masked store takes Zen 3 some 20 cycles
-      const I32 acc = without_surplus(load_int(&block.acc[i][j]), of_x, load_int(&block.w_surplus[j]));
+      const I32 acc = without_surplus(load_int(&block.acc[j / kPanelCols][i][j % kPanelCols]), of_x,
+                                      load_int(&block.w_surplus[j]));
       const int64_t at = (m + i) * g.y_stride + n + j;
       if (g.y_acc) {
         whole ? store_int(g.y_acc + at, acc) : store_int(g.y_acc + at, acc, in_range);
@@ -256,8 +263,9 @@ OCTAVO_INLINE void finish_block(const Int8Block& block, const Int8Gemm& g, int64
 // Columns n .. n_end, at most kBlockCols.
 OCTAVO_INLINE void multiply_block(Int8Block& block, const Int8Gemm& g, int64_t m, int64_t rows, int64_t n,
                                   int64_t n_end) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < n_end - n; j += kLanes) store_int(&block.acc[i][j], zero_int());
+  for (int64_t panel = 0; panel * kPanelCols < n_end - n; ++panel)
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < kPanelCols; j += kLanes) store_int(&block.acc[panel][i][j], zero_int());
   for (auto& surplus : block.x_surplus) store_int(surplus, zero_int());
   const bool given = kOffset != 0 && g.w_code_sum != nullptr;
   for (int64_t j = 0; j < kBlockCols; j += kLanes)
@@ -269,16 +277,15 @@ OCTAVO_INLINE void multiply_block(Int8Block& block, const Int8Gemm& g, int64_t m
     const int64_t depth = g.k - k < kBlockDepth ? g.k - k : kBlockDepth;
     const int64_t steps = (depth + kStepCodes - 1) / kStepCodes;
     fill_x(block, g, m, rows, k, depth);
-    for (int64_t column = 0; column < n_end - n; column += kTileVectors * kLanes) {
+    for (int64_t column = 0; column < n_end - n; column += kPanelCols) {
       for (int v = 0; v < kTileVectors; ++v) {
         fill_panel(block, v, g, n + column + v * kLanes, n_end, k, depth);
         if (!given) add_w_surplus(block, v, column + v * kLanes, steps);
       }
-      const int64_t next =
-          n + column + kTileVectors * kLanes;  // what is packed next comes while this multiplies
-      for (int64_t row = next; row < next + kTileVectors * kLanes && row < n_end; ++row)
+      const int64_t next = n + column + kPanelCols;  // what is packed next comes while this multiplies
+      for (int64_t row = next; row < next + kPanelCols && row < n_end; ++row)
         prefetch_row(g.w + row * g.w_stride + k, depth);
-      multiply_rows(block, rows, column, steps);
+      multiply_rows(block, column / kPanelCols, rows, steps);
     }
   }
   finish_block(block, g, m, rows, n, n_end);
