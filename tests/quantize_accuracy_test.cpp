@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 
 #include "engine/evaluate.h"
 #include "engine/layer_error.h"
@@ -12,8 +11,8 @@
 #include "formats/safetensors_writer.h"
 #include "harness/expect_error.h"
 #include "harness/temp_folder.h"
+#include "planted_outliers.h"
 #include "weights/equivalent_model.h"
-#include "weights/widen.h"
 
 namespace octavo {
 namespace {
@@ -24,38 +23,6 @@ using harness::TempFolder;
 
 const fs::path kTiny = fs::path(OCTAVO_SOURCE_DIR) / "tests/goldens/llama_tiny";
 const fs::path kDemo = fs::path(OCTAVO_SOURCE_DIR) / "models/demo";
-constexpr float kOutlier = 60;
-
-// The tiny Llama, computing the same, with channels 7 and 31 of every norm's output 60 times as large (and the columns that
-// read them as much smaller), and feature 11 of every feed-forward layer likewise.
-void plant_outliers(const fs::path& to) {
-  const TensorFolder files = TensorFolder::open(kTiny);
-  fs::create_directory(to);
-  fs::copy_file(kTiny / "config.json", to / "config.json");
-  std::vector<TensorSpec> specs;
-  for (const TensorInfo* t : files.tensors()) specs.push_back({t->name, "F32", t->shape});
-  SafetensorsWriter writer(to / "model.safetensors", specs);
-  for (const TensorInfo* t : files.tensors()) {
-    std::vector<float> v = read_as_floats(files, *t);
-    const auto columns = static_cast<size_t>(t->shape.back());
-    const auto scale_column = [&](size_t c, float by) {
-      for (size_t at = c; at < v.size(); at += columns) v[at] *= by;
-    };
-    const auto in = [&](std::initializer_list<const char*> names) {
-      return std::any_of(names.begin(), names.end(),
-                         [&](const char* n) { return t->name.find(n) != t->name.npos; });
-    };
-    if (in({"input_layernorm", "post_attention_layernorm"})) v[7] *= kOutlier, v[31] *= kOutlier;
-    if (in({"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"}))
-      scale_column(7, 1 / kOutlier), scale_column(31, 1 / kOutlier);
-    if (in({"down_proj"})) scale_column(11, 1 / kOutlier);
-    if (in({"up_proj"}))
-      for (size_t c = 0; c < columns; ++c) v[11 * columns + c] *= kOutlier;
-    writer.append(t->name, v.data(), static_cast<int64_t>(v.size()) * 4);
-  }
-  writer.commit();
-}
-
 Engine load_model(const fs::path& folder, Quantization quantization) {
   EngineOptions o;
   o.quantization = quantization, o.kv_dtype = DType::f32, o.threads = 2, o.prefill_chunk = 64,
@@ -75,28 +42,10 @@ std::vector<float> logits(const fs::path& folder, Quantization quantization) {
   return {rows.as<float>(), rows.as<float>() + rows.numel()};
 }
 
-// Root mean square of the difference over that of b.
-double relative_error(const std::vector<float>& a, const std::vector<float>& b) {
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < b.size(); ++i) {
-    difference += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
-    size += static_cast<double>(b[i]) * b[i];
-  }
-  return std::sqrt(difference / size);
-}
-
-double worst(const std::vector<float>& a, const std::vector<float>& b) {
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < b.size(); ++i)
-    difference = std::max(difference, std::abs(static_cast<double>(a[i]) - b[i])),
-    size = std::max<double>(size, std::abs(b[i]));
-  return difference / size;
-}
-
 struct Planted : ::testing::Test {
   TempFolder folder;
   const fs::path planted = folder / "planted", rotated = folder / "rotated", smoothed = folder / "smoothed";
-  Planted() { plant_outliers(planted); }
+  Planted() { plant_outliers(kTiny, planted); }
   ActivationPeaks peaks() {
     Engine floats = load_model(planted, Quantization::none);
     return measure_activation_peaks(floats, some_ids());
@@ -186,8 +135,9 @@ TEST(HadamardCosine, IsOrthogonal) {
         for (size_t k = 0; k < rows.size(); ++k) dot += static_cast<double>(rows[i][k]) * rows[j][k];
         EXPECT_NEAR(dot, i == j ? 1 : 0, 1e-5) << width;
       }
-    if (width == 64)
+    if (width == 64) {
       for (const float x : rows[5]) EXPECT_FLOAT_EQ(std::abs(x), 0.125f);
+    }
   }
 }
 

@@ -337,7 +337,9 @@ void write_smoothed_model(const fs::path& from, const fs::path& to,
   const auto source_of = [&](const Place& p) -> std::string {
     if (reads_attention_norm(p.role)) return p.layer + ".input_layernorm";
     if (p.role == Role::reads_ffn || p.role == Role::up) return p.layer + ".post_attention_layernorm";
-    if (p.role == Role::down && model.has(p.layer + ".mlp.up_proj.weight")) return p.layer + ".mlp.up_proj";
+    if (p.role == Role::down)
+      for (const char* up : {".mlp.up_proj", ".mlp.gate_up_proj"})
+        if (model.has(p.layer + up + ".weight")) return p.layer + up;
     return {};
   };
   std::unordered_map<std::string, Vector> weight_peaks, activation_peaks, scales;  // by source
@@ -366,13 +368,14 @@ void write_smoothed_model(const fs::path& from, const fs::path& to,
       for (int64_t r = 0; r < m.rows; ++r) multiply(m.row(r), reads->second);
     const auto makes = scales.find(t.name.substr(0, t.name.rfind('.')));
     if (makes == scales.end()) return;
+    // Row j of up_proj makes feature j, as element j of a norm or a bias does; a fused matrix has the rows of gate in front.
     const Vector& s = makes->second;
-    if (p.role != Role::up || p.bias) {  // a norm's weight, or up_proj's bias
-      for (size_t j = 0; j < s.size(); ++j) m.values[j] /= s[j];
-    } else {  // up_proj: row j makes feature j
-      for (int64_t r = 0; r < m.rows; ++r)
-        for (int64_t c = 0; c < m.columns; ++c) m.row(r)[c] /= s[static_cast<size_t>(r)];
-    }
+    const bool matrix = !p.bias && (p.role == Role::up || p.role == Role::reads_ffn);
+    const int64_t width = matrix ? m.columns : 1, features = static_cast<int64_t>(s.size()),
+                  first = static_cast<int64_t>(m.values.size()) / width - features;
+    for (int64_t j = 0; j < features; ++j)
+      for (int64_t c = 0; c < width; ++c)
+        m.values[static_cast<size_t>((first + j) * width + c)] /= s[static_cast<size_t>(j)];
   });
 }
 

@@ -12,7 +12,7 @@
 //
 // Smoothing (SmoothQuant, Xiao et al., arXiv 2211.10438): with the largest activation a_j and weight w_j of feature j,
 //   s_j = a_j^alpha / w_j^(1 - alpha),   W'[n][j] = W[n][j] s_j,   what makes the feature is divided by s_j
-// where that is the weight of the norm in front (q, k, v; gate, up) or the rows of up_proj (down_proj).
+// where that is the weight of the norm in front (q, k, v; gate, up) or the rows of up (down_proj).
 //
 // Errors: bad_model for another kind of model, naming the tensor; runtime from the disk.
 #pragma once
