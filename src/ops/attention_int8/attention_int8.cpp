@@ -8,6 +8,7 @@
 #include "core/dispatch.h"
 #include "core/thread_pool.h"
 #include "core/workspace.h"
+#include "ops/attention_int8/attention_int8_blocked.h"
 #include "ops/attention_int8/attention_int8_ref.h"
 #if defined(OCTAVO_CUDA)
 #include "ops/attention_int8/attention_int8_cuda.h"
@@ -103,6 +104,13 @@ void run_reference(const Context& ctx, const AttentionInt8Args& a) {
   });
 }
 
+#if defined(__x86_64__)
+template <void (*kAttend)(const Int8AttentionRows&)>
+void run_blocked(const Context& ctx, const AttentionInt8Args& a) {
+  attention_int8_blocked(ctx, a, kAttend);
+}
+#endif
+
 constexpr auto kVariants = std::to_array<Variant<AttentionInt8Args>>({
 #if defined(OCTAVO_CUDA)
   {"cuda_sm90",        Backend::cuda, Isa::reference, attention_int8_fits_sm90, "sm_90, D at most 128",
@@ -113,6 +121,10 @@ constexpr auto kVariants = std::to_array<Variant<AttentionInt8Args>>({
        attention_int8_fits_sm80,
        "sm_80 and newer, D at most 128, codes on 16 bytes",
        attention_int8_sm80},
+#endif
+#if defined(__x86_64__)
+      {"avx512", Backend::cpu, Isa::avx512, nullptr, "always", run_blocked<avx512::attend_rows>},
+      {"avx2", Backend::cpu, Isa::avx2, nullptr, "always", run_blocked<avx2::attend_rows>},
 #endif
       {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},
 });

@@ -23,6 +23,38 @@ TEST_P(AttentionInt8, Cases) {
   harness::expect_cases(ctx, harness::small_cases(attention_int8_cases(), 1 << 17));
 }
 
+// What the GPUs' table of cases does not hold: D above 128, and several blocks of rows beside several tiles of keys.
+TEST_P(AttentionInt8, WideHeadsAndManyBlocks) {
+  std::vector<harness::OpCase> cases;
+  for (const bool causal : {false, true})
+    for (const Scores scores : {Scores::random, Scores::equal, Scores::one_hot}) {
+      for (const int64_t dim : {144, 176, 256})
+        cases.push_back(attention_int8_case(
+            {.sq = 37, .sk = 290, .dim = dim, .causal = causal, .out = DType::f32, .scores = scores},
+            "D up to 256"));
+      cases.push_back(attention_int8_case({.q_heads = 1,
+                                           .sq = 270,
+                                           .sk = 530,
+                                           .dim = 80,
+                                           .causal = causal,
+                                           .out = DType::bf16,
+                                           .scores = scores},
+                                          "blocks of rows end anywhere"));
+    }
+  harness::expect_cases(ctx, cases);
+}
+
+// Rows 0 .. 255 see no key of the second tile.
+TEST_P(AttentionInt8, NanScaleOfVReachesOnlyRowsThatSeeItsTile) {
+  auto c = attention_int8_case({.q_heads = 1, .sq = 270, .sk = 270, .dim = 64, .causal = true}, "");
+  c.args[5].fill = [](HostTensor& t, uint64_t seed) {
+    t.fill_uniform(seed, 0.005, 0.02);
+    t.set(64 + 5, std::nan(""));
+  };
+  c.nan_declared = true;
+  harness::expect_cases(ctx, {c});
+}
+
 TEST(AttentionInt8Layout, SlotsAreAPermutationOfEveryPage) {
   std::vector<bool> used(kInt8PageKeys);
   for (int k = 0; k < kInt8PageKeys; ++k) {
@@ -95,6 +127,8 @@ TEST_P(AttentionInt8, ThreadsDoNotChangeBits) {
   harness::expect_same_bits_on_all_thread_counts(
       GetParam(),
       attention_int8_case({.batch = 2, .q_heads = 4, .kv_heads = 2, .sq = 20, .sk = 90, .causal = true}, ""));
+  harness::expect_same_bits_on_all_thread_counts(
+      GetParam(), attention_int8_case({.q_heads = 2, .sq = 300, .sk = 530, .causal = true}, ""));
 }
 
 TEST(AttentionInt8Errors, NameArgumentAndNumbers) {
