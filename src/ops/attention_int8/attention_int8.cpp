@@ -109,6 +109,13 @@ template <void (*kAttend)(const Int8AttentionRows&)>
 void run_blocked(const Context& ctx, const AttentionInt8Args& a) {
   attention_int8_blocked(ctx, a, kAttend);
 }
+
+constexpr Int8Coders kAvx512Coders = {avx512::code_int8_rows, avx512::code_int8_tile};
+constexpr Int8Coders kAvx2Coders = {avx2::code_int8_rows, avx2::code_int8_tile};
+template <const Int8Coders& kCode>
+void run_quantize(const Context& ctx, const AttentionInt8QuantizeArgs& a) {
+  attention_int8_quantize_blocked(ctx, a, kCode);
+}
 #endif
 
 constexpr auto kVariants = std::to_array<Variant<AttentionInt8Args>>({
@@ -127,6 +134,22 @@ constexpr auto kVariants = std::to_array<Variant<AttentionInt8Args>>({
       {"avx2", Backend::cpu, Isa::avx2, nullptr, "always", run_blocked<avx2::attend_rows>},
 #endif
       {"reference", Backend::cpu, Isa::reference, nullptr, "always", run_reference},
+});
+
+constexpr auto kQuantizeVariants = std::to_array<Variant<AttentionInt8QuantizeArgs>>({
+#if defined(OCTAVO_CUDA)
+  {"cuda_any", Backend::cuda, Isa::reference, nullptr, "always", attention_int8_quantize_cuda},
+#endif
+#if defined(__x86_64__)
+      {"avx512", Backend::cpu, Isa::avx512, nullptr, "always", run_quantize<kAvx512Coders>},
+      {"avx2", Backend::cpu, Isa::avx2, nullptr, "always", run_quantize<kAvx2Coders>},
+#endif
+      {"reference",
+       Backend::cpu,
+       Isa::reference,
+       nullptr,
+       "always",
+       [](const Context&, const AttentionInt8QuantizeArgs& a) { attention_int8_quantize_ref(a); }},
 });
 
 // The codes of a float call, one after the other in the workspace.
@@ -188,10 +211,7 @@ void attention_int8_quantize(const Context& ctx, const AttentionInt8QuantizeArgs
   check_codes(ctx.backend, {a.q_codes, a.q_scale, a.k_codes, a.k_scale, a.v_codes, a.v_scale}, a.q.dim(0),
               a.q.dim(1), a.k.dim(1), a.q.dim(2), a.k.dim(2), a.q.dim(3));
   expect_dense("v_scale", a.v_scale);
-#if defined(OCTAVO_CUDA)
-  if (ctx.backend == Backend::cuda) return attention_int8_quantize_cuda(ctx, a);
-#endif
-  attention_int8_quantize_ref(a);
+  choose(kQuantizeVariants, "attention_int8_quantize", ctx, a).run(ctx, a);
 }
 
 int64_t attention_int8_floats_workspace_bytes(const Context&, const AttentionInt8FloatArgs& a) {

@@ -38,8 +38,8 @@ struct Split {
   static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 };
 
-Int8Out element_of(DType dtype) {
-  return dtype == DType::f16 ? Int8Out::f16 : dtype == DType::bf16 ? Int8Out::bf16 : Int8Out::f32;
+Int8Element element_of(DType dtype) {
+  return dtype == DType::f16 ? Int8Element::f16 : dtype == DType::bf16 ? Int8Element::bf16 : Int8Element::f32;
 }
 
 // Rows [first, first + rows) of all query rows, counted (b * Hq + h) * Sq + row.
@@ -76,7 +76,56 @@ void attend_block(const AttentionInt8Args& a, int64_t first, int64_t rows,
   for (int64_t r = 0; r < rows; ++r) a.lse.as<float>()[first + r] = top[r] * kLn2 + std::log(sum[r] / 255.0f);
 }
 
+constexpr int64_t kRowsOfTask = 64;
+
+// Rows of all heads of x.
+void code_rows(const Context& ctx, const ConstTensor& x, const Tensor& codes, const Tensor& scale,
+               const Int8Coders& code) {
+  const int64_t rows = x.dim(2), dim = x.dim(3), tasks = (rows + kRowsOfTask - 1) / kRowsOfTask;
+  parallel_for(ctx.pool, x.dim(0) * x.dim(1) * tasks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t head = i / tasks, b = head / x.dim(1), h = head % x.dim(1), row = i % tasks * kRowsOfTask;
+      const int64_t from = b * x.stride(0) + h * x.stride(1) + row * x.stride(2), at = head * rows + row;
+      code.rows({.element = element_of(x.dtype()),
+                 .from = static_cast<const uint8_t*>(x.data()) + from * size_of(x.dtype()),
+                 .pitch = x.stride(2),
+                 .rows = std::min(kRowsOfTask, rows - row),
+                 .dim = dim,
+                 .codes = codes.as<int8_t>() + at * dim,
+                 .scale = scale.as<float>() + at});
+    }
+  });
+}
+
+void code_tiles(const Context& ctx, const ConstTensor& v, const Tensor& codes, const Tensor& scale,
+                const Int8Coders& code) {
+  const int64_t keys = v.dim(2), dim = v.dim(3), pages = codes.dim(2), tiles = scale.dim(2);
+  parallel_for(ctx.pool, v.dim(0) * v.dim(1) * tiles, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t head = i / tiles, b = head / v.dim(1), h = head % v.dim(1),
+                    key = i % tiles * kInt8TileKeys;
+      const int64_t from = b * v.stride(0) + h * v.stride(1) + key * v.stride(2);
+      code.tile({.element = element_of(v.dtype()),
+                 .from = static_cast<const uint8_t*>(v.data()) + from * size_of(v.dtype()),
+                 .pitch = v.stride(2),
+                 .keys = std::min(kInt8TileKeys, keys - key),
+                 .dim = dim,
+                 .pages = codes.as<int8_t>() + (head * pages + key / kInt8PageKeys) * dim * kInt8PageKeys,
+                 .scale = scale.as<float>() + i * dim});
+    }
+  });
+}
+
 }  // namespace
+
+void attention_int8_quantize_blocked(const Context& caller, const AttentionInt8QuantizeArgs& a,
+                                     const Int8Coders& code) {
+  Context ctx = caller;
+  if (a.q.numel() + 2 * a.k.numel() < kSmallWork) ctx.pool = nullptr;
+  code_rows(ctx, a.q, a.q_codes, a.q_scale, code);
+  code_rows(ctx, a.k, a.k_codes, a.k_scale, code);
+  code_tiles(ctx, a.v, a.v_codes, a.v_scale, code);
+}
 
 void attention_int8_blocked(const Context& ctx, const AttentionInt8Args& a,
                             void (*attend)(const Int8AttentionRows&)) {

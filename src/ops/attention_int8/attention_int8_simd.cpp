@@ -487,9 +487,9 @@ void store_rows(const Int8AttentionRows& a, const Scratch& s) {
       const F32 value = mul(load(s.o + r * a.dim + d), inverse);
       const int64_t at = a.out_at[r] + d;
       switch (a.element) {
-        case Int8Out::f16: store_f16(static_cast<uint16_t*>(a.out) + at, value); break;
-        case Int8Out::bf16: store_bf16(static_cast<uint16_t*>(a.out) + at, value); break;
-        case Int8Out::f32: store(static_cast<float*>(a.out) + at, value); break;
+        case Int8Element::f16: store_f16(static_cast<uint16_t*>(a.out) + at, value); break;
+        case Int8Element::bf16: store_bf16(static_cast<uint16_t*>(a.out) + at, value); break;
+        case Int8Element::f32: store(static_cast<float*>(a.out) + at, value); break;
       }
     }
   }

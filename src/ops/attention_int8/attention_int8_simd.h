@@ -2,13 +2,12 @@
 #pragma once
 #include <cstdint>
 
-#include "simd/per_isa.h"
+#include "ops/attention_int8/attention_int8_quantize_simd.h"
 
 namespace octavo {
 
 inline constexpr int64_t kInt8BlockRows = 256;        // at most in a call
 inline constexpr int64_t kInt8BlockElements = 16384;  // at most: rows, rounded up to 16, x D
-enum class Int8Out : int { f16, bf16, f32 };
 
 struct Int8AttentionRows {
   const int8_t* q;       // [rows][dim]
@@ -21,7 +20,7 @@ struct Int8AttentionRows {
   const float* v_scale;  // of tile t and channel d: [t * v_scale_tile + d * v_scale_channel]
   int64_t v_scale_tile, v_scale_channel;
   float scale;  // of scores, log2(e) included
-  Int8Out element;
+  Int8Element element;
   void* out;
   const int64_t* out_at;  // [rows] where row r begins in out, in elements
   float *top, *sum;       // [rows], written: the largest score in base 2, the sum of the codes of P
