@@ -7,7 +7,8 @@
 // sums and finishes tiles. Where K is long and tiles are few, the two blocks of a cluster split k and exchange their sums. All
 // sums meet in a fixed order.
 // Two blocks fit a multiprocessor: those of the next launch fill their rings while this one finishes (programmatic dependent
-// launch; 113 KB of shared memory a block and 96 registers a thread are what that takes).
+// launch; 113 KB of shared memory a block and 96 registers a thread are what that takes), and ask L2 for the next stages.
+// Weights are the first to leave L2: they are read once, and x, scales and y stay.
 // Lane (g, c) = (lane / 4, lane % 4) reads 16 codes of features g, g + 8 at k = 64 step + 16 c; word j of them is one
 // product's operand, so its k are 16 c + 4 j + (0, 2, 1, 3), and x is put in that order.
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include "cuda/ptx/cluster.cuh"
 #include "cuda/ptx/elect.cuh"
 #include "cuda/ptx/grid_dependency.cuh"
+#include "cuda/ptx/kept.cuh"
 #include "cuda/ptx/mbarrier_test.cuh"
 #include "cuda/ptx/mma_f16.cuh"
 #include "cuda/ptx/relaxed.cuh"
@@ -56,6 +58,10 @@ struct StreamCall {
 constexpr int kMostCores = 256;
 [[maybe_unused]] __device__ uint32_t is_reading[kMostCores];
 
+[[maybe_unused]] __device__ __forceinline__ uint32_t* hint_of_core() {
+  return &is_reading[ptx::core_id() % kMostCores];
+}
+
 // Behind it: the ring, then what other blocks of the cluster send: [own tile][lane].
 struct StreamShared {
   float4 sums[kSumSlots][kWarps][32];  // of a tile and chunk
@@ -68,8 +74,8 @@ static_assert(sizeof(StreamShared) <= kStreamHeadBytes);
 
 // Order of the work of a block: a batch of tiles, chunk after chunk; tiles are `step` apart.
 struct Place {
-  int batch, chunk, tile;  // batch: its first tile
-  int step, tiles, k;      // k: of this block
+  int batch, chunk, tile, index;  // batch: its first tile; index: of the tile in it
+  int step, tiles, k;             // k: of this block
 
   __device__ __forceinline__ bool exists() const { return tile < tiles; }
   __device__ __forceinline__ bool begins_chunk() const { return tile == batch; }
@@ -77,18 +83,17 @@ struct Place {
   __device__ __forceinline__ int stages() const {
     return min(kStagesOfChunk, (k - chunk * kChunkDepth + kStageDepth - 1) / kStageDepth);
   }
-  __device__ __forceinline__ int index() const { return (tile - batch) / step; }
   __device__ __forceinline__ int next_batch() const {  // one batch where x of one chunk serves all tiles
     return k <= kChunkDepth ? tiles : batch + kStreamBatch * step;
   }
   __device__ __forceinline__ void next() {
-    tile += step;
+    tile += step, ++index;
     if (tile < min(tiles, next_batch())) return;
     if (is_last_chunk())
       chunk = 0, batch = next_batch();
     else
       ++chunk;
-    tile = batch;
+    tile = batch, index = 0;
   }
 };
 
@@ -105,16 +110,17 @@ struct Turn {
 // True in one lane, once `loaded` has arrived in all of them.
 // NOTE: an arrival at an mbarrier seems to overtake the loads from shared memory in front of it: sums that warps waited to
 // overwrite came out wrong in one launch of some ten (H200), so the arrival depends on what was loaded.
-__device__ __forceinline__ bool one_lane_after(uint32_t loaded) {
+[[maybe_unused]] __device__ __forceinline__ bool one_lane_after(uint32_t loaded) {
   const uint32_t votes = __ballot_sync(~0u, loaded & 1);
   return static_cast<int>(threadIdx.x % 32) == 31 - __clz(static_cast<int>(votes | 1));
 }
 
-__device__ __forceinline__ float4 operator+(const float4& a, const float4& b) {
+[[maybe_unused]] __device__ __forceinline__ float4 operator+(const float4& a, const float4& b) {
   return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
 
 // Sums of a tile in the order of the tensor cores: features g, g + 8 x tokens 2 c, 2 c + 1.
+template <class T>
 struct Finisher {
   const StreamCall& call;
   int g, c;
@@ -128,12 +134,14 @@ struct Finisher {
   __device__ __forceinline__ int n(int tile, int i) const {
     return tile * kStreamFeatures + feature_of_row(g) + 8 * i;
   }
-  __device__ __forceinline__ void load(int tile) {
+  __device__ __forceinline__ void load(Feature (&to)[2], int tile) const {
 #pragma unroll
-    for (int i = 0; i < 2; ++i) feature[i].load(call.out, n(tile, i));
+    for (int i = 0; i < 2; ++i) to[i].load(call.out, n(tile, i));
   }
   __device__ __forceinline__ void store(int tile, const float4& sum) const {
-    float v[4] = {feature[0].of(sum.x), feature[0].of(sum.y), feature[1].of(sum.z), feature[1].of(sum.w)};
+    constexpr float scale = kCodeScale<T>;
+    float v[4] = {feature[0].of(scale * sum.x), feature[0].of(scale * sum.y), feature[1].of(scale * sum.z),
+                  feature[1].of(scale * sum.w)};
     int columns[2] = {n(tile, 0), n(tile, 1)};
     bool has[2] = {columns[0] < call.out.n, columns[1] < call.out.n};
     if (call.out.silu_mul) {
@@ -165,48 +173,84 @@ struct Finisher {
   }
 };
 
-// x into L2, each block some lines of 128 bytes. NOTE: before the wait, which is right: nothing is read.
-[[maybe_unused]] __device__ __forceinline__ void prefetch_x(const StreamCall& call) {
-  const int lines = call.k / 64;
-  for (int token = 0; token < call.out.m; ++token)
-    for (int line = static_cast<int>(blockIdx.x); line < lines; line += static_cast<int>(gridDim.x))
-      ptx::prefetch_to_l2(static_cast<const uint16_t*>(call.x) + token * call.x_stride + line * 64);
+// Into L2 and the tables of pages: x, each block some lines of 128 bytes, scales and biases of the block's tiles.
+// NOTE: before the wait, which is right: nothing is read.
+[[maybe_unused]] __device__ __forceinline__ void prefetch_inputs(const StreamCall& call, const Place& at,
+                                                                 int lane) {
+  const int lines = call.k / 64, all = call.out.m * lines, blocks = static_cast<int>(gridDim.x);
+  for (int i = lane * blocks + static_cast<int>(blockIdx.x); i < max(all, blocks); i += 32 * blocks) {
+    const int token = i % all / lines, line = i % all - token * lines;
+    ptx::prefetch_to_l2(static_cast<const uint16_t*>(call.x) + token * call.x_stride + line * 64);
+  }
+  for (int tile = at.tile + lane * at.step; tile < at.tiles; tile += 32 * at.step) {
+    ptx::prefetch_to_l2(call.out.w_scale + tile * kStreamFeatures);
+    if (call.out.bias) ptx::prefetch_to_l2(call.out.bias + tile * kStreamFeatures);
+  }
+}
+
+// The ninth warp, until the launch in front has what it reads.
+[[maybe_unused]] __device__ __forceinline__ void wait_for_memory(StreamShared& shared) {
+  const uint32_t* hint = hint_of_core();
+  while (ptx::load_relaxed(hint) && !ptx::mbarrier_test(&shared.released, 0)) {
+  }
+  __syncwarp();
+}
+
+__device__ __forceinline__ int3 box_of_w(const Place& at, int stage, int k_begin) {
+  return make_int3(0, at.tile * kStreamFeatures,
+                   (k_begin + at.chunk * kChunkDepth + stage * kStageDepth) / 128);
+}
+
+// Into L2: the stages behind `stage` of `at`, which is the last that the ring holds while the launch in front finishes.
+// NOTE: once. Asked for all along, boxes leave L2 before they are read: 1 x 28672 x 4096 34.5 us instead of 31.3.
+constexpr int kStagesAhead = 4;
+[[maybe_unused]] __device__ __forceinline__ void prefetch_stages(const StreamCall& call, Place at, int stage,
+                                                                 int k_begin) {
+#pragma unroll 1
+  for (int i = 0; i < kStagesAhead; ++i) {
+    if (++stage == at.stages()) stage = 0, at.next();
+    if (!at.exists()) return;
+    ptx::prefetch_box(&call.map_of_w, box_of_w(at, stage, k_begin));
+  }
 }
 
 // One lane of the ninth warp: boxes in the order of work, as the ring's stages are read. x of every chunk but the first comes
 // through the ring too, in front of the chunk's tiles.
 [[maybe_unused]] __device__ __forceinline__ void fill_ring(const StreamCall& call, StreamShared& shared,
                                                            int8_t* ring, Place at, int k_begin) {
-  uint32_t* hint = &is_reading[ptx::core_id() % kMostCores];
-  if (call.early) {
-    while (ptx::load_relaxed(hint) && !ptx::mbarrier_test(&shared.released, 0)) {
-    }
+  uint32_t* hint = hint_of_core();
+  if (call.early)
     ptx::store_relaxed(hint, 1);
-    prefetch_x(call);
-  } else {
-    prefetch_x(call);
+  else
     ptx::grid_dependency_wait();
-  }
   Turn turn{0, 1}, last;  // the ring is empty
-  const auto load = [&](const CUtensorMap* map, int row, int k) {
+  const auto next_slot = [&] {
     ptx::mbarrier_wait(&shared.empty[turn.slot], turn.phase);
     ptx::mbarrier_arrive_expect(&shared.full[turn.slot], kStageBytes);
-    ptx::load_box(ring + turn.slot * kStageBytes, map, make_int3(0, row, k), &shared.full[turn.slot]);
     last = turn, turn.next(call.stages);
+    return ring + last.slot * kStageBytes;
   };
   bool has_x = true;  // the first chunk's, in registers
+  int free = call.early ? call.stages : 0;
 #pragma unroll 1
   for (; at.exists(); at.next()) {
-    const int k = k_begin + at.chunk * kChunkDepth;
     if (at.begins_chunk() && !has_x) {
       ptx::grid_dependency_wait();
 #pragma unroll 1
-      for (int i = 0; i < at.stages(); ++i) load(&call.map_of_x, 0, (k + i * kStageDepth) / 64);
+      for (int i = 0; i < at.stages(); ++i) {
+        int8_t* slot = next_slot();
+        ptx::load_box(slot, &call.map_of_x,
+                      make_int3(0, 0, (k_begin + at.chunk * kChunkDepth + i * kStageDepth) / 64),
+                      &shared.full[last.slot]);
+      }
     }
     has_x = false;
 #pragma unroll 1
-    for (int i = 0; i < at.stages(); ++i)
-      load(&call.map_of_w, at.tile * kStreamFeatures, (k + i * kStageDepth) / 128);
+    for (int i = 0; i < at.stages(); ++i) {
+      int8_t* slot = next_slot();
+      ptx::load_box_once(slot, &call.map_of_w, box_of_w(at, i, k_begin), &shared.full[last.slot]);
+      if (--free == 0) prefetch_stages(call, at, i, k_begin);
+    }
   }
   if (call.early) {
     ptx::mbarrier_wait(&shared.full[last.slot], last.phase ^ 1);
@@ -216,15 +260,17 @@ struct Finisher {
 }
 
 // The tenth warp: adds up and finishes tiles.
-[[maybe_unused]] __device__ __forceinline__ void finish_tiles(const StreamCall& call, StreamShared& shared,
-                                                              int8_t* ring, Place at, int split, int rank,
-                                                              int lane) {
+template <class T>
+__device__ __forceinline__ void finish_tiles(const StreamCall& call, StreamShared& shared, int8_t* ring,
+                                             Place at, int split, int rank, int lane) {
   ptx::grid_dependency_wait();
   if (lane == 0) ptx::mbarrier_arrive(&shared.released);
   const Place first = at;
   // Tiles of a cluster belong to its ranks by turns. The exchange takes a while: a tile is finished `split` tiles later.
   auto* received = reinterpret_cast<float4*>(ring + call.stages * kStageBytes);
-  Finisher now(call, lane), late(call, lane);
+  Finisher<T> now(call, lane), late(call, lane);
+  Feature upcoming[2];  // a tile ahead
+  now.load(upcoming, at.tile);
   const auto finish_late = [&](int tile, int index) {
     if (lane == 0) ptx::mbarrier_arrive_expect(&shared.arrived[index], sizeof(float4) * 32);
     ptx::mbarrier_wait(&shared.arrived[index], 0);
@@ -236,10 +282,13 @@ struct Finisher {
 #pragma unroll 1
   for (; at.exists(); at.next()) {
     const bool is_last = at.is_last_chunk();
-    const int index = at.index(), late_tile = at.tile - split * at.step;
+    const int index = at.index, late_tile = at.tile - split * at.step;
     const bool is_late = split > 1 && is_last && index >= split && index % split == rank;
-    if (is_last) now.load(at.tile);  // before the product, which hides the latency
-    if (is_late) late.load(late_tile);
+    Place following = at;
+    following.next();
+    now.feature[0] = upcoming[0], now.feature[1] = upcoming[1];
+    if (following.exists()) now.load(upcoming, following.tile);
+    if (is_late) late.load(late.feature, late_tile);
     ptx::mbarrier_wait(&shared.sums_full[sum_turn.slot], sum_turn.phase);
     float4 sum = shared.sums[sum_turn.slot][0][lane];
 #pragma unroll
@@ -263,7 +312,7 @@ struct Finisher {
   for (int index = max(0, last_index + 1 - split); split > 1 && index <= last_index; ++index) {
     if (index % split != rank) continue;
     const int tile = first.tile + index * first.step;
-    late.load(tile);
+    late.load(late.feature, tile);
     finish_late(tile, index);
   }
 }
@@ -272,30 +321,35 @@ struct Finisher {
   return j == 0 ? v.x : j == 1 ? v.y : j == 2 ? v.z : v.w;
 }
 
-// A lane's activations of a chunk: token g, operands of word j of step s in [s][2 j], [s][2 j + 1].
+// A lane's activations of a chunk: token g; of step s its 16 of them, then operands of word j in [s][2 j], [s][2 j + 1].
 using ChunkOfX = uint32_t[kStepsOfStage * kStagesOfChunk][8];
 
-__device__ __forceinline__ void make_operands(uint32_t (&x)[8], const uint4 (&v)[2]) {
+__device__ __forceinline__ void make_operands(uint32_t (&x)[8]) {
 #pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    const uint32_t low = word_of(v[j / 2], j % 2 * 2), high = word_of(v[j / 2], j % 2 * 2 + 1);
-    x[2 * j] = __byte_perm(low, high, 0x5410), x[2 * j + 1] = __byte_perm(low, high, 0x7632);
+  for (int j = 0; j < 8; j += 2) {
+    const uint32_t low = x[j], high = x[j + 1];
+    x[j] = __byte_perm(low, high, 0x5410), x[j + 1] = __byte_perm(low, high, 0x7632);
   }
 }
+__device__ __forceinline__ void put(uint32_t (&x)[8], const uint4& low, const uint4& high) {
+  x[0] = low.x, x[1] = low.y, x[2] = low.z, x[3] = low.w;
+  x[4] = high.x, x[5] = high.y, x[6] = high.z, x[7] = high.w;
+}
 
-// Of the first chunk, from global memory. Zeros beyond k, so that whatever a box holds there adds nothing.
+// Of the first chunk, from global memory, not yet operands: nothing here waits for what is loaded. Zeros beyond k, so that
+// whatever a box holds there adds nothing.
 template <class T>
 __device__ __forceinline__ void load_x(ChunkOfX& x, const StreamCall& call, int k_begin, const Place& at,
                                        int warp, int lane) {
-  const int token = lane / 4, end = k_begin + at.stages() * kStageDepth;
+  const int token = lane / 4, end = min(k_begin + at.stages() * kStageDepth, call.k);
   const T* row = static_cast<const T*>(call.x) + token * call.x_stride;
 #pragma unroll
   for (int s = 0; s < kStepsOfStage * kStagesOfChunk; ++s) {
     const int k = k_begin + (s * kWarps + warp) * 64 + lane % 4 * 16;
     uint4 v[2] = {};
-    if (token < call.out.m && k < end && k < call.k)
+    if (token < call.out.m && k < end)
       v[0] = reinterpret_cast<const uint4*>(row + k)[0], v[1] = reinterpret_cast<const uint4*>(row + k)[1];
-    make_operands(x[s], v);
+    put(x[s], v[0], v[1]);
   }
 }
 
@@ -306,9 +360,9 @@ __device__ __forceinline__ void load_x(ChunkOfX& x, const StreamCall& call, int 
 #pragma unroll
   for (int i = 0; i < kStepsOfStage; ++i) {
     const int8_t* row = box + (i * kWarps + warp) * (kFewTokens * 128) + token * 128;
-    const uint4 v[2] = {*reinterpret_cast<const uint4*>(row + (part ^ token) * 16),
-                        *reinterpret_cast<const uint4*>(row + ((part + 1) ^ token) * 16)};
-    make_operands(x[stage * kStepsOfStage + i], v);
+    put(x[stage * kStepsOfStage + i], *reinterpret_cast<const uint4*>(row + (part ^ token) * 16),
+        *reinterpret_cast<const uint4*>(row + ((part + 1) ^ token) * 16));
+    make_operands(x[stage * kStepsOfStage + i]);
   }
 }
 
@@ -367,13 +421,20 @@ __global__ void __launch_bounds__(kThreads, 2)
   ptx::grid_dependency_release();
 
   const int first = static_cast<int>(ptx::cluster_index()), k_begin = rank * call.slice;
-  Place at{
-      first, 0, first, static_cast<int>(ptx::cluster_count()), call.tiles, min(call.slice, call.k - k_begin)};
+  Place at{first,
+           0,
+           first,
+           0,
+           static_cast<int>(ptx::cluster_count()),
+           call.tiles,
+           min(call.slice, call.k - k_begin)};
   if (warp == kWarps) {
+    if (call.early) wait_for_memory(shared);
+    prefetch_inputs(call, at, lane);
     if (ptx::elect_one()) fill_ring(call, shared, ring, at, k_begin);
     return;
   }
-  if (warp > kWarps) return finish_tiles(call, shared, ring, at, split, rank, lane);
+  if (warp > kWarps) return finish_tiles<T>(call, shared, ring, at, split, rank, lane);
   ptx::grid_dependency_wait();
 
   // Step i of a stage is half a line of 128 bytes of [k / 128][feature], in the 128-byte swizzle.
@@ -382,41 +443,46 @@ __global__ void __launch_bounds__(kThreads, 2)
       ring + warp / 2 * (kStreamFeatures * 128) + row * 128 + ((warp % 2 * 4 + lane % 4) ^ row) * 16;
   ChunkOfX x;
   Turn turn, sum_turn{0, 1};
+  // NOTE: kept, or ptxas asks for the number of the block in its cluster in front of each wait.
+  StreamShared& barriers = *ptx::kept(&shared);
+  const uint32_t first_codes = ptx::kept(ptx::shared_address(codes_of_lane));
   const auto codes_of = [&](int slot, int step) {
-    const int8_t* p = codes_of_lane + slot * kStageBytes + step * kStepBytes;
-    return StepCodes{*reinterpret_cast<const uint4*>(p), *reinterpret_cast<const uint4*>(p + 8 * 128)};
+    const uint32_t at_step = first_codes + static_cast<uint32_t>(slot * kStageBytes + step * kStepBytes);
+    return StepCodes{ptx::load_shared(at_step), ptx::load_shared(at_step + 8 * 128)};
   };
   const auto release = [&] {
     __syncwarp();
-    if (lane == 0) ptx::mbarrier_arrive(&shared.empty[turn.slot]);
+    if (lane == 0) ptx::mbarrier_arrive(&barriers.empty[turn.slot]);
     turn.next(call.stages);
   };
   load_x<T>(x, call, k_begin, at, warp, lane);
-  bool has_x = true;
+  bool is_first = true;
 #pragma unroll 1
   for (; at.exists(); at.next()) {
     const int stages = at.stages();
-    if (at.begins_chunk() && !has_x) {
+    if (at.begins_chunk() && !is_first) {
 #pragma unroll
       for (int stage = 0; stage < kStagesOfChunk; ++stage) {
         if (stage >= stages) continue;
-        ptx::mbarrier_wait(&shared.full[turn.slot], turn.phase);
+        ptx::mbarrier_wait(&barriers.full[turn.slot], turn.phase);
         read_x(x, stage, ring + turn.slot * kStageBytes, warp, lane);
         release();
       }
     }
-    has_x = false;
     float sums[2][4] = {};
 #pragma unroll
     for (int stage = 0; stage < kStagesOfChunk; ++stage) {
       if (stage >= stages) continue;
-      ptx::mbarrier_wait(&shared.full[turn.slot], turn.phase);
+      auto &x0 = x[stage * kStepsOfStage], &x1 = x[stage * kStepsOfStage + 1];
+      if (is_first) make_operands(x0), make_operands(x1);
+      ptx::mbarrier_wait(&barriers.full[turn.slot], turn.phase);
       const StepCodes first = codes_of(turn.slot, 0), second = codes_of(turn.slot, 1);
-      multiply<T>(sums, first, x[stage * kStepsOfStage]);
-      multiply<T>(sums, second, x[stage * kStepsOfStage + 1]);
+      multiply<T>(sums, first, x0);
+      multiply<T>(sums, second, x1);
       release();
       end_stage<T>(sums);
     }
+    is_first = false;
     ptx::mbarrier_wait(&shared.sums_empty[sum_turn.slot], sum_turn.phase);
     shared.sums[sum_turn.slot][warp][lane] = make_float4(sums[0][0] + sums[1][0], sums[0][1] + sums[1][1],
                                                          sums[0][2] + sums[1][2], sums[0][3] + sums[1][3]);
