@@ -10,6 +10,7 @@
 #include "cuda/device.h"
 #include "cuda/launch.h"
 #include "cuda/ptx/grid_dependency.cuh"
+#include "cuda/ptx/kept.cuh"
 #include "cuda/ptx/warpgroup.cuh"
 #include "cuda/tensor_map.h"
 #include "ops/attention_int8/attention_int8_cuda.h"
@@ -186,6 +187,7 @@ __device__ __forceinline__ void attend(Shared<C>& shared, const Call& call, int 
   const int thread = static_cast<int>(threadIdx.x) % kWarpgroup, lane = thread % 32, warp = thread / 32;
   Slot<C::kStages> k_slot, v_slot;
   uint32_t q_phase = 0;
+  const Places places{place_of(shared.q[group]), place_of(shared.k[0]), place_of(shared.v[0])};
   Work work;
   if (group == C::kGroups - 1) pass_turn<C>(group);  // the first has the first turn
   for (int round = 0; find_work<C>(call, round, work); ++round) {
@@ -208,7 +210,7 @@ __device__ __forceinline__ void attend(Shared<C>& shared, const Call& call, int 
       ptx::mbarrier_wait(&shared.q_full[group], q_phase);
 #pragma unroll 1
       for (int t = 0; t < tiles; ++t)
-        attend_tile<C>(shared, group, t, o, rows, shared.q[group], k_slot, v_slot, t >= unmasked, call.zero);
+        attend_tile<C>(shared, group, t, o, rows, places, k_slot, v_slot, t >= unmasked, call.zero);
     }
     if (work.tiles > 0) {
       if (tiles == 0) ptx::mbarrier_wait(&shared.q_full[group], q_phase);
@@ -252,7 +254,8 @@ template <class C>
 __global__ void __launch_bounds__(C::kThreads, 1) attention_int8_rows(const __grid_constant__ Call call) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) uint8_t memory[];
-  auto& shared = *reinterpret_cast<Shared<C>*>(memory);
+  // NOTE: kept: left alone the address is worked out anew in every tile, from a special register that takes 20 clocks to read.
+  auto& shared = *static_cast<Shared<C>*>(__cvta_shared_to_generic(ptx::kept(ptx::shared_address(memory))));
   const int group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / kWarpgroup, 0);
   if (threadIdx.x == 0) {
     ptx::prefetch_tensor_map(&call.q), ptx::prefetch_tensor_map(&call.k), ptx::prefetch_tensor_map(&call.v);

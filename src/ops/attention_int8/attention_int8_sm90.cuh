@@ -94,15 +94,26 @@ struct Slot {
   }
 };
 
+// Where tiles begin, in the units of descriptors (16 bytes): a part of a tile is then one addition away.
+struct Places {
+  uint32_t q, k, v;
+};
+__device__ __forceinline__ uint32_t place_of(const void* tile) {
+  return (ptx::shared_address(tile) & 0x3ffff) >> 4;
+}
+// The descriptor of the tile at `place`, given that of a tile at 0. Only its low word changes.
+__device__ __forceinline__ uint64_t moved_to(uint32_t place, uint64_t at_zero) {
+  constexpr uint64_t kLow = 0xffffffff;
+  return (at_zero & ~kLow) | (static_cast<uint32_t>(at_zero) + place);
+}
 template <int kDim>
-__device__ __forceinline__ uint64_t rows_descriptor(const int8_t* tile) {
-  return kDim == 64 ? ptx::narrow_tile_descriptor(ptx::shared_address(tile))
-                    : ptx::tile_descriptor(ptx::shared_address(tile));
+__device__ __forceinline__ uint64_t rows_descriptor(uint32_t place) {
+  return moved_to(place, kDim == 64 ? ptx::narrow_tile_descriptor(0) : ptx::tile_descriptor(0));
 }
 
 // s = 64 rows of q times 128 keys; a batch of its own.
 template <class C>
-__device__ __forceinline__ void multiply_qk(int32_t (&s)[64], const int8_t* q, const int8_t* k) {
+__device__ __forceinline__ void multiply_qk(int32_t (&s)[64], uint32_t q, uint32_t k) {
   const uint64_t left = rows_descriptor<C::kDim>(q), right = rows_descriptor<C::kDim>(k);
   ptx::wgmma_begin();
 #pragma unroll
@@ -113,11 +124,11 @@ __device__ __forceinline__ void multiply_qk(int32_t (&s)[64], const int8_t* q, c
 // sums (+)= P of 128 keys times V; `add` to what earlier keys of the tile gave.
 template <class C>
 __device__ __forceinline__ void multiply_pv(int32_t (&sums)[C::kDim / 2], const uint32_t (&p)[4][4],
-                                            const int8_t* v, bool add) {
+                                            uint32_t v, bool add) {
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    const int8_t* step = v + k / 2 * C::kDim * 64 + k % 2 * 32;
-    ptx::wgmma_u8s8(sums, p[k], ptx::narrow_tile_descriptor(ptx::shared_address(step)), add || k > 0);
+    const uint32_t step = v + (k / 2 * C::kDim * 64 + k % 2 * 32) / 16;
+    ptx::wgmma_u8s8(sums, p[k], moved_to(step, ptx::narrow_tile_descriptor(0)), add || k > 0);
   }
 }
 
@@ -163,10 +174,11 @@ __device__ __forceinline__ void mask_scores(int32_t (&s)[64], int first_key, con
     if (first_key + i / 4 * 8 + i % 2 > last[i / 2 % 2]) s[i] = __float_as_int(-kInfinity);
 }
 
-// 2^(y * scale + shift) without the special-function unit, off by at most 0.2 %: P has steps of at least 0.4 %. far_scale is
-// scale / 256, far_shift (shift + 126) / 256; saturation keeps exponents at -126 and above.
+// 2^x without the special-function unit, off by at most 0.2 %: P has steps of at least 0.4 %. x = y * scale + shift comes as
+// (x + 126) / 256 = y * far_scale + far_shift; saturation keeps exponents at -126 and above.
+constexpr float kRange = 256.0f;
 __device__ __forceinline__ float exp2_by_polynomial(float y, float far_scale, float far_shift) {
-  constexpr float kRange = 256.0f, kRound = 12582912.0f - 126.0f;  // 1.5 * 2^23 - 126
+  constexpr float kRound = 12582912.0f - 126.0f;  // 1.5 * 2^23 - 126
   const float u = __saturatef(fmaf(y, far_scale, far_shift));
   const float rounded = fmaf(u, kRange, kRound);  // its low bits: the exponent
   const float f = fmaf(u, kRange, kRound - rounded);
@@ -177,16 +189,17 @@ __device__ __forceinline__ float exp2_by_polynomial(float y, float far_scale, fl
 // Sixteen scores of a thread to 2^(y * scale + shift) in place. Gives a 0 that is known when the exponents are.
 template <class C>
 __device__ __forceinline__ uint32_t exponentials(int32_t (&s)[64], int k, const float (&scale)[2],
-                                                 const float (&shift)[2], uint32_t zero) {
+                                                 const float (&shift)[2], const float (&far_scale)[2],
+                                                 const float (&far_shift)[2], uint32_t zero) {
   float x;
 #pragma unroll
   for (int i = 0; i < 16; ++i) {
-    const float y = __int_as_float(s[16 * k + i]), a = scale[i / 2 % 2], b = shift[i / 2 % 2];
+    const int r = i / 2 % 2;
+    const float y = __int_as_float(s[16 * k + i]);
     if (C::kByPolynomial >> i & 1) {
-      s[16 * k + i] =
-          __float_as_int(exp2_by_polynomial(y, a * (1.0f / 256.0f), (b + 126.0f) * (1.0f / 256.0f)));
+      s[16 * k + i] = __float_as_int(exp2_by_polynomial(y, far_scale[r], far_shift[r]));
     } else {
-      x = fmaf(y, a, b);
+      x = fmaf(y, scale[r], shift[r]);
       s[16 * k + i] = __float_as_int(ptx::exp2_fast(x));
     }
   }
@@ -283,16 +296,18 @@ __device__ __forceinline__ void pass_turn(int group) {
 // One key tile, whose codes of K lie in k_slot, those of V and the scales in v_slot.
 template <class C>
 __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int tile, Output<C>& o, Rows& rows,
-                                            const int8_t* q, Slot<C::kStages>& k_slot,
+                                            const Places& places, Slot<C::kStages>& k_slot,
                                             Slot<C::kStages>& v_slot, bool masked, uint32_t zero) {
   const int lane = static_cast<int>(threadIdx.x) % 32, c = lane % 4;
   const int stage = v_slot.stage;
-  const int8_t *v = shared.v[stage], *k = shared.k[k_slot.stage];
+  constexpr uint32_t kWords = C::kTile * C::kDim / 16, kHalfWords = kHalf * C::kDim / 16;
+  const uint32_t k = places.k + static_cast<uint32_t>(k_slot.stage) * kWords,
+                 v = places.v + static_cast<uint32_t>(stage) * kWords;
 
   int32_t s[C::kHalves][64];
   ptx::mbarrier_wait(&shared.k_full[k_slot.stage], k_slot.phase);
 #pragma unroll
-  for (int h = 0; h < C::kHalves; ++h) multiply_qk<C>(s[h], q, k + h * kHalf * C::kDim);
+  for (int h = 0; h < C::kHalves; ++h) multiply_qk<C>(s[h], places.q, k + h * kHalfWords);
   ptx::mbarrier_wait(&shared.scales_full[stage], v_slot.phase);
   int bits[2] = {INT32_MIN, INT32_MIN};
 #pragma unroll
@@ -320,7 +335,7 @@ __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int ti
 #pragma unroll
     for (int r = 0; r < 2; ++r) top[r] = largest_of_quad(top[r]);
   }
-  float shift[2], keep_old[2], take_new[2];
+  float shift[2], far_scale[2], far_shift[2], keep_old[2], take_new[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float tile_top = top[r] * rows.scale[r], all_top = ptx::larger(rows.top[r], tile_top);
@@ -329,6 +344,7 @@ __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int ti
     shift[r] = kLog2Of255 - (tile_top == -kInfinity ? 0.0f : tile_top);
     keep_old[r] = ptx::exp2_fast(rows.top[r] - base), take_new[r] = ptx::exp2_fast(tile_top - base);
     rows.top[r] = all_top;
+    far_scale[r] = rows.scale[r] * (1.0f / kRange), far_shift[r] = (shift[r] + 126.0f) * (1.0f / kRange);
   }
 
   uint32_t p[C::kHalves][4][4], sum[2] = {0, 0};
@@ -341,7 +357,8 @@ __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int ti
 #pragma unroll
   for (int step = 0; step <= kSteps; ++step) {
     uint32_t later = 0;
-    if (step < kSteps) later = exponentials<C>(s[step / 4], step % 4, rows.scale, shift, zero);
+    if (step < kSteps)
+      later = exponentials<C>(s[step / 4], step % 4, rows.scale, shift, far_scale, far_shift, zero);
     if (step == kSteps - 1) pass_turn<C>(group);
     if (step == 0) continue;
     const int half = (step - 1) / 4;
@@ -350,7 +367,7 @@ __device__ __forceinline__ void attend_tile(Shared<C>& shared, int group, int ti
     for (int r = 0; r < 2; ++r) shift[r] = __uint_as_float(__float_as_uint(shift[r]) | (sum[r] & zero));
     if (step % 4 == 0) {
       ptx::wgmma_begin();
-      multiply_pv<C>(sums, p[half], v + half * kHalf * C::kDim, half > 0);
+      multiply_pv<C>(sums, p[half], v + half * kHalfWords, half > 0);
       ptx::wgmma_commit();
     }
   }
