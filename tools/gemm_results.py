@@ -108,36 +108,56 @@ def roofline(result: dict, read_gbs: float) -> str:
 
 # ---- profile
 
-# Name of the row; name of the metric in ncu's CSV; section (two sections have a metric "Duration").
-METRICS = [("time", "Duration"), ("clock of a multiprocessor", "SM Frequency"), ("tensor pipe and issue: compute throughput", "Compute (SM) Throughput"),
-           ("L1 and shared memory throughput", "L1/TEX Cache Throughput"), ("L2 throughput", "L2 Cache Throughput"), ("DRAM throughput", "DRAM Throughput"),
-           ("DRAM rate", "Memory Throughput"), ("L2 hit rate", "L2 Hit Rate"), ("L1 hit rate", "L1/TEX Hit Rate"),
-           ("instructions executed", "Executed Instructions"), ("issue slots busy", "Issue Slots Busy"),
-           ("cycles with no warp that can issue", "No Eligible"), ("clocks of a warp an instruction", "Warp Cycles Per Issued Instruction"),
-           ("registers a thread", "Registers Per Thread"), ("warps at work", "Achieved Occupancy")]
+OF_PEAK = ".avg.pct_of_peak_sustained_elapsed"
+TENSOR = "sm__pipe_tensor_type_hmma_hgmma_qgmma_imma_igmma_bmma_bgmma_cycles_active"
+FROM_L2 = "l1tex__m_xbar2l1tex_read_bytes"
+PIPES = {"tensor_op_gmma": "wgmma", "alu": "integer", "fma": "fma", "lsu": "loads and stores", "uniform": "uniform", "xu": "conversions", "tma": "TMA",
+         "adu": "addresses and barriers", "cbu": "branches"}
+STALLS = {"gmma": "`wgmma`", "long_scoreboard": "global memory or mbarrier", "short_scoreboard": "shared memory", "barrier": "barrier", "wait": "fixed latency",
+          "branch_resolving": "branch", "no_instruction": "instruction fetch", "math_pipe_throttle": "pipe full", "lg_throttle": "queue of loads full",
+          "sleeping": "asleep"}
 
 
-def profile(files: dict[str, Path]) -> dict:
-    """case -> metric -> "value unit", from ncu --csv (one kernel a file)."""
-    cases = {}
-    for case, path in files.items():
-        lines = [line for line in path.read_text().splitlines() if line.startswith('"')]
-        found = {}
-        for row in csv.DictReader(lines):
-            if row.get("Metric Name"):
-                found.setdefault(f"{row['Section Name']}/{row['Metric Name']}", f"{row['Metric Value']} {row['Metric Unit']}".strip())
-        cases[case] = found
-    return cases
+def profile_of(path: Path) -> dict[str, float]:
+    """metric -> value in base units, from ncu --csv --metrics ... of one kernel."""
+    lines = [line for line in path.read_text().splitlines() if line.startswith('"')]
+    return {row["Metric Name"]: float(row["Metric Value"].replace(",", "")) for row in csv.DictReader(lines) if row.get("Metric Name")}
+
+
+def shares(values: dict[str, float], total: float) -> str:
+    ordered = sorted(((v, name) for name, v in values.items() if v >= 0.01 * total), reverse=True)
+    return ", ".join(f"{name} {100 * v / total:.0f} %" for v, name in ordered)
+
+
+def profile_rows(p: dict[str, float]) -> dict[str, str]:
+    def percent(name):
+        return f"{p[name + OF_PEAK]:.0f} %"
+
+    def megabytes(name):
+        return f"{p[name] / 1e6:,.1f} MB"
+    stalls = {label: p[f"smsp__average_warps_issue_stalled_{name}_per_issue_active.ratio"] for name, label in STALLS.items()}
+    pipes = {label: p[f"sm__inst_executed_pipe_{name}.sum"] for name, label in PIPES.items()}
+    return {"time": f"{p['gpu__time_duration.sum'] / 1000:,.1f} us at {p['sm__cycles_elapsed.avg.per_second'] / 1e9:.2f} GHz",
+            "tensor pipe active": percent(TENSOR),
+            "banks of shared memory: read, written": f"{percent('l1tex__data_bank_reads')}, {percent('l1tex__data_bank_writes')}",
+            "L1 and shared memory throughput": percent("l1tex__throughput"),
+            "L2 throughput": percent("lts__throughput"),
+            "DRAM throughput": percent("dram__throughput"),
+            "DRAM read, written": f"{megabytes('dram__bytes_read.sum')}, {megabytes('dram__bytes_write.sum')}",
+            "L2 to the multiprocessors, of it multicast": f"{megabytes(FROM_L2 + '.sum')}, {megabytes(FROM_L2 + '_mem_global_op_tma_ld_dest_multicast.sum')}",
+            "L2: sectors read, written": f"{p['lts__t_sectors_op_read.sum'] / 1e6:.1f} M, {p['lts__t_sectors_op_write.sum'] / 1e6:.2f} M",
+            "L2: sectors a request, hit rate": f"{p['lts__t_sectors_srcunit_tex.sum'] / p['lts__t_requests_srcunit_tex.sum']:.2f} of 4, {p['lts__t_sector_hit_rate.pct']:.0f} %",
+            "L2: sectors asked for by its other half": f"{p['lts__t_sectors_srcunit_ltcfabric.sum'] / 1e6:.1f} M",
+            "instructions of warps": f"{p['sm__inst_executed.sum']:,.0f}",
+            "by pipe": shares(pipes, p["sm__inst_executed.sum"]),
+            "issue slots busy": percent("smsp__issue_active"),
+            "what a warp waits for": shares(stalls, sum(stalls.values()))}
 
 
 def profile_table(result: dict) -> str:
-    def value(case, name):
-        return next((v for key, v in case.items() if key.split("/", 1)[1] == name), "-")
-    cases = result["cases"]
-    rows = [[label, *(value(case, name) for case in cases.values())] for label, name in METRICS]
-    rows += [[label, *(case.get(name, "-") for case in cases.values())] for label, name in result.get("more", [])]
-    return (f"ncu, clocks left alone, one kernel after others of the same; {result['gpu']}, {result['date'][:10]}\n\n"
-            + table_of(["", *cases], [row for row in rows if any(cell != "-" for cell in row[1:])]))
+    columns = {case: profile_rows(values) for case, values in result["cases"].items()}
+    rows = [[label, *(column[label] for column in columns.values())] for label in next(iter(columns.values()))]
+    return f"ncu, clocks left alone, caches flushed before; {result['gpu']}, {result['date'][:10]}, commit {result['commit']}.\n\n" + table_of(["", *columns], rows)
 
 
 # ---- what report.py asks for
@@ -169,7 +189,7 @@ def main() -> None:
     newest = max(path.stat().st_mtime for path in files.values())
     options.out.write_text(json.dumps({"kind": "ncu", "gpu": options.gpu, "commit": options.commit,
                                        "date": datetime.datetime.fromtimestamp(newest, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                                       "cases": profile(files)}, indent=1) + "\n")
+                                       "cases": {case: profile_of(path) for case, path in files.items()}}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def bars(result: dict) -> str | None:
         return None
     height = 46 + len(rows) * (2 * BAR + GAP)
     scale = WIDTH / max(100.0, *(r.get("pct_ceiling", 0) for pair in rows for r in pair if r))
-    kind = "copy" if result.get("gpu") else "read"
+    kind = "copy" if result.get("gpu") and not any("tflops" in row for row, _ in rows) else "read"
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 130}" height="{height}" font-family="sans-serif" font-size="11">',
              '<rect width="100%" height="100%" fill="white"/>',
              f'<text x="8" y="18" font-size="13">{html.escape(result["op"])}: percent of the {kind} rate, {html.escape(result.get("gpu") or result.get("cpu") or "")}</text>',
