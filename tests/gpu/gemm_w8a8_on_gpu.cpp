@@ -53,6 +53,8 @@ OpCase with_fast_reference(OpCase c) {
 // The case on the Hopper kernels with this plan, where the device has them.
 OpCase with_plan(OpCase c, const Int8Plan& plan) {
   c.name += fmt::format("/{}/split{}/group{}", shape_of(plan.tile).name, plan.split, plan.group);
+  if (plan.release != Int8Release::at_start)
+    c.name += fmt::format("/release{}/early{}", static_cast<int>(plan.release), plan.early);
   c.call = [c, plan](const Context& ctx, harness::CaseTensors t) {
     const GemmW8A8Args a = args_of(c, t);
     if (gemm_w8a8_fits_sm90(a, *ctx.facts))
@@ -102,7 +104,9 @@ std::vector<OpCase> gemm_w8a8_on_gpu() {
     if (is_few(tile))
       plans.push_back({tile, 2, 1}), plans.push_back({tile, kMostSplit, 1});
     else
-      plans.push_back({tile, 1, 8});
+      plans.push_back({.tile = tile, .group = 8, .release = Int8Release::after_products, .early = 3});
+    if (is_some(tile))
+      plans.push_back({.tile = tile, .group = 1, .release = Int8Release::at_end, .early = 0});
   }
   for (const Int8Plan& plan : plans) {
     for (const DType y : kOutputs) {

@@ -347,6 +347,21 @@ class SumStore {
 #pragma unroll
         for (int half = 0; half < 2 && !beyond(first + j); ++half)
           *reinterpret_cast<float*>(place(4 * j + lane_ % 4, half)) = silu_of(acc, first + j, half);
+    } else if constexpr (sizeof(Y) == 2 && kPolicy == Int8Policy::scales) {
+      // Two stores' worth at a time: their loads of scales do not wait behind a store.
+#pragma unroll
+      for (int j = 0; j < kEights; j += 4) {
+        uint32_t words[2][4];
+#pragma unroll
+        for (int i = 0; i < 8 && !beyond(first + j + i / 4 * 2); ++i) {
+          const float2 v = scaled_pair(acc, first + j + i / 2, i % 2);
+          words[i / 4][i % 4] = packed_pair<Y>(out_, v.x, v.y);
+        }
+#pragma unroll
+        for (int i = 0; i < 2 && j + 2 * i < kEights && !beyond(first + j + 2 * i); ++i)
+          cuda::ptx::store_matrices(bytes_ + place_in_rows_of_128(lane_ % 16, j + 2 * i + lane_ / 16),
+                                    words[i]);
+      }
     } else if constexpr (sizeof(Y) == 2) {
 #pragma unroll
       for (int j = 0; j < kEights; j += 2) {

@@ -14,8 +14,6 @@ using Tile64x64 = Int8Config<64, 64, 13, 1, false, 1, 1>;
 using Tile64x128 = Int8Config<64, 128, 9, 1, false, 1, 1>;
 using Tile64x112 = Int8Config<64, 112, 9, 1, true>;
 using Tile128x112 = Int8Config<128, 112, 6, 1, true>;
-using Tile128x64Split = Int8Config<128, 64, 8, 1, false, 1, 2, 2>;
-using Tile128x128Split = Int8Config<128, 128, 6, 1, false, 1, 2, 2>;
 
 template <class C>
 inline constexpr bool kWarpLoads = C::kSharers == 1;
@@ -23,18 +21,14 @@ template <class C>
 inline constexpr int kThreads = C::kConsumers* kGroupThreads + (kWarpLoads<C> ? 32 : kGroupThreads);
 // A block takes tile after tile; else there is a cluster for each tile.
 template <class C>
-inline constexpr bool kPersistent = C::kConsumers == 2 && C::kSplit == 1;
-template <class C>
-inline constexpr int kClusterBlocks = C::kSharers* C::kSplit;
+inline constexpr bool kPersistent = C::kConsumers == 2;
 
 template <class C>
 struct TileShared {
   Int8Stages<C> stages;
-  alignas(
-      16) uint4 staging[kPersistent<C> || C::kSplit > 1 ? 8 : 1][kPersistent<C> || C::kSplit > 1 ? 128 : 1];
+  alignas(16) uint4 staging[kPersistent<C> ? 8 : 1][kPersistent<C> ? 128 : 1];
   alignas(16) float2 columns[C::kConsumers][C::kCols];  // (scale, bias) of the tile, a consumer each
   uint64_t turn[2];                                     // mbarriers, kInTurn: this consumer may multiply
-  uint64_t ready, arrived;  // mbarriers, kSplit: the other block's stage for sums is free; its sums are here
 
   // 2 KB a consumer warp; one consumer with one tile: where the ring was.
   __device__ __forceinline__ uint4* staging_of(int group, int warp) {
@@ -43,47 +37,7 @@ struct TileShared {
   }
 };
 
-// The blocks of k that a block of the cluster takes.
-template <class C>
-__device__ __forceinline__ KRange part_of_k(const Int8Call& call, int rank) {
-  return C::kSplit == 1 ? KRange{0, call.k_blocks} : k_range(call.k_blocks, C::kSplit, rank);
-}
-
-// Where the sums of eight columns, number j, of the other block's products go: into the stage that the block would load next.
-template <class C>
-__device__ __forceinline__ int4* place_for_sums(Int8Stages<C>& stages, int blocks, int j) {
-  const int stage = blocks % C::kStages;
-  constexpr int kOfLeft = C::kRows * kRowBytes / (kGroupThreads * 16);
-  static_assert(C::kCols / 8 <= kOfLeft + C::kCols * kRowBytes / (kGroupThreads * 16));
-  int8_t* place = j < kOfLeft ? stages.left[stage] + j * kGroupThreads * 16
-                              : stages.right[stage] + (j - kOfLeft) * kGroupThreads * 16;
-  return reinterpret_cast<int4*>(place);
-}
-
-// Two blocks, two consumers: consumer g of both blocks has the same rows, which the block of rank g finishes. True there.
-template <class C>
-__device__ __forceinline__ bool meet(TileShared<C>& shared, const Int8Call& call,
-                                     int32_t (&acc)[C::kCols / 2], int group, int rank, int thread) {
-  static_assert(C::kSplit == 2 && C::kProducts == 1);
-  const KRange k = part_of_k<C>(call, group);
-  const int blocks = k.end - k.begin;  // of the block that finishes
-  if (group == rank) {
-    ptx::mbarrier_wait(&shared.arrived, 0);
-#pragma unroll
-    for (int j = 0; j < C::kCols / 8; ++j) {
-      const int4 part = place_for_sums(shared.stages, blocks, j)[thread];
-      acc[4 * j] += part.x, acc[4 * j + 1] += part.y, acc[4 * j + 2] += part.z, acc[4 * j + 3] += part.w;
-    }
-    return true;
-  }
-  ptx::mbarrier_wait(&shared.ready, 0);
-#pragma unroll
-  for (int j = 0; j < C::kCols / 8; ++j)
-    ptx::store_to_peer(place_for_sums(shared.stages, blocks, j) + thread, &shared.arrived,
-                       static_cast<uint32_t>(group),
-                       make_int4(acc[4 * j], acc[4 * j + 1], acc[4 * j + 2], acc[4 * j + 3]));
-  return false;
-}
+__device__ __forceinline__ KRange whole_k(const Int8Call& call) { return {0, call.k_blocks}; }
 
 // First row and column of this block's part of a cluster's tile.
 template <class C>
@@ -97,15 +51,14 @@ __device__ __forceinline__ void consume_tiles(TileShared<C>& shared, const Int8C
                                               int rank) {
   const int thread = static_cast<int>(threadIdx.x) % kGroupThreads, lane = thread % 32, warp = thread / 32;
   const int clusters = static_cast<int>(ptx::cluster_count());
-  const KRange k = part_of_k<C>(call, rank);
-  const int blocks = k.end - k.begin;
+  const int blocks = call.k_blocks, step = (C::kInTurn ? 2 : 1) * clusters;
   const int first_row = C::kInTurn ? 0 : group * C::kGroupRows;  // of this consumer in the tile
   int tile = static_cast<int>(ptx::cluster_index());
   Slot<C> slot;
   uint32_t turn_phase = group == 0;  // the first consumer need not wait for its first turn
   if (C::kInTurn && group == 1) tile += clusters, slot.skip(blocks);
 
-  for (; tile < call.grid.count(); tile += (C::kInTurn ? 2 : 1) * clusters) {
+  for (; tile < call.grid.count(); tile += step) {
     const TilePlace at = place_of_block<C>(call, tile, rank);
     const int row = at.row + first_row + warp * 16;  // of this warp's first product
     const ColumnScales<C::kCols, kGroupThreads> columns(call.out, at.column, thread);
@@ -127,8 +80,8 @@ __device__ __forceinline__ void consume_tiles(TileShared<C>& shared, const Int8C
       if constexpr (C::kInTurn)
         if (b == blocks - 1 && lane == 0) ptx::mbarrier_arrive(&shared.turn[group ^ 1]);
     });
-    if constexpr (C::kSplit > 1)
-      if (!meet(shared, call, acc[0], group, rank, thread)) continue;
+    if (call.release == Int8Release::after_products && tile + step >= call.grid.count())
+      ptx::grid_dependency_release();
     if constexpr (!std::is_same_v<Y, int32_t>) columns.publish(shared.columns[group], 1 + group);
 #pragma unroll
     for (int i = 0; i < C::kProducts; ++i)
@@ -143,16 +96,13 @@ __device__ __forceinline__ void init_barriers(TileShared<C>& shared) {
   shared.stages.init();
   if constexpr (C::kInTurn)
     for (int i = 0; i < 2; ++i) ptx::mbarrier_init(&shared.turn[i], 4);
-  if constexpr (C::kSplit > 1) ptx::mbarrier_init(&shared.ready, 1), ptx::mbarrier_init(&shared.arrived, 1);
   ptx::mbarrier_init_fence();
-  if constexpr (C::kSplit > 1)
-    ptx::mbarrier_arrive_expect(&shared.arrived, C::kCols / 8 * kGroupThreads * sizeof(int4));
 }
 
 template <class C>
 __device__ __forceinline__ void ask_for_first_weights(TileShared<C>& shared, const Int8Call& call, int rank) {
   const TilePlace at = place_of_block<C>(call, static_cast<int>(ptx::cluster_index()), rank);
-  ask_for_weights<C, false>(shared.stages, call, part_of_k<C>(call, rank), at.row, at.column, rank);
+  ask_for_weights<C, false>(shared.stages, call, whole_k(call), at.row, at.column, rank);
 }
 
 template <class C>
@@ -161,14 +111,10 @@ __device__ __forceinline__ void produce_tiles(TileShared<C>& shared, const Int8C
   const int clusters = static_cast<int>(ptx::cluster_count());
   int tile = static_cast<int>(ptx::cluster_index());
   const TilePlace first = place_of_block<C>(call, tile, rank);
-  produce_first<C, false>(shared.stages, slot, call, part_of_k<C>(call, rank), first.row, first.column, rank);
+  produce_first<C, false>(shared.stages, slot, call, whole_k(call), first.row, first.column, rank);
   while ((tile += clusters) < call.grid.count()) {
     const TilePlace at = place_of_block<C>(call, tile, rank);
-    produce(shared.stages, slot, call, part_of_k<C>(call, rank), 0, at.row, at.column, rank);
-  }
-  if constexpr (C::kSplit > 1) {  // the next stage in turn is free before the products end
-    ptx::mbarrier_wait(&shared.stages.empty[slot.stage], slot.phase ^ 1);
-    ptx::mbarrier_arrive_at(&shared.ready, static_cast<uint32_t>(rank ^ 1));
+    produce(shared.stages, slot, call, whole_k(call), 0, at.row, at.column, rank);
   }
 }
 
@@ -187,12 +133,12 @@ __global__ void __launch_bounds__(kThreads<C>, C::kPerCore)
     if constexpr (C::kSharers == 1) ask_for_first_weights(shared, call, rank);
   }
   __syncwarp();
-  if constexpr (kClusterBlocks < C >> 1)
+  if constexpr (C::kSharers > 1)
     ptx::cluster_arrive_relaxed(),
         ptx::cluster_wait();  // nobody writes to a block whose barriers are not there
   else
     __syncthreads();
-  ptx::grid_dependency_release();
+  if (call.release == Int8Release::at_start) ptx::grid_dependency_release();
 
   if (warp / 4 == kLoadingWarp / 4) {
     if constexpr (!kWarpLoads<C>) ptx::give_registers_back<C::kProducerRegisters>();
@@ -218,10 +164,10 @@ void run_tiles(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) 
   static_assert(C::kPerCore * (sizeof(TileShared<C>) + 1024) <= 228 * 1024);
   const Int8Call call = int8_call<C>(a.x, a.w, a, plan);
   cuda::LaunchShape shape{.kernel = "gemm_w8a8_tiles",
-                          .grid = dim3(kClusterBlocks<C>),
+                          .grid = dim3(C::kSharers),
                           .block = dim3(kThreads<C>),
                           .shared_bytes = sizeof(TileShared<C>),
-                          .cluster = kClusterBlocks<C>,
+                          .cluster = C::kSharers,
                           .overlap = plan.overlap};
   const auto kernel = gemm_w8a8_tiles<C, Y, kPolicy>;
   int64_t clusters = call.grid.count();

@@ -33,7 +33,7 @@ bool gemm_w8a8_fits_sm90(const GemmW8A8Args& a, const DeviceFacts& facts) {
 
 void gemm_w8a8_with_plan(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& plan) {
   if (a.y.numel() == 0) return;
-  if (!can_run(plan) || plan.split * shape_of(plan.tile).split > tiles_over(a.x.dim(1), kDepthOfBlock))
+  if (!can_run(plan) || plan.split > tiles_over(a.x.dim(1), kDepthOfBlock))
     throw Error(ErrorKind::usage, "gemm_w8a8: this tile cannot split k that way");
   if (is_few(plan.tile)) return gemm_w8a8_few(ctx, a, plan);
   if (!is_plain(a)) return gemm_w8a8_fused(ctx, a, plan);

@@ -32,17 +32,19 @@ struct Int8Call {
   int k_blocks;
   uint32_t stage_bytes;   // of the boxes that fill a stage
   bool constant_weights;  // GemmW8A8Args
+  int early;              // Int8Plan
+  Int8Release release;
 };
 
 // kRows x kCols of a block; kSharers blocks of a cluster share the right operand (cols), each loading its part for all. kInTurn: each
 // consumer has its own tile, else each has its part of the rows of one. kPerCore: blocks of a multiprocessor. kConsumers: warpgroups
-// that multiply. kSplit: blocks of a cluster that take a part of k each.
+// that multiply.
 template <int kRows_, int kCols_, int kStages_, int kSharers_, bool kInTurn_, int kPerCore_ = 1,
-          int kConsumers_ = 2, int kSplit_ = 1>
+          int kConsumers_ = 2>
 struct Int8Config {
   static constexpr int kRows = kRows_, kCols = kCols_, kStages = kStages_, kSharers = kSharers_;
   static constexpr bool kInTurn = kInTurn_;
-  static constexpr int kPerCore = kPerCore_, kConsumers = kConsumers_, kSplit = kSplit_;
+  static constexpr int kPerCore = kPerCore_, kConsumers = kConsumers_;
   // Of a thread, one block a multiprocessor: at the start each has 168. (Two blocks: 80 for everyone.)
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
   static constexpr int kGroupRows = kInTurn ? kRows : kRows / kConsumers;  // of a consumer
@@ -122,7 +124,7 @@ __device__ __forceinline__ void produce(Int8Stages<C>& stages, Slot<C>& slot, co
 // kWeightsLeft: the weights are the left operand.
 template <class C>
 __device__ __forceinline__ int early_blocks(const Int8Call& call, KRange k) {
-  return call.constant_weights ? min(C::kStages, k.end - k.begin) : 0;
+  return call.constant_weights ? min(min(C::kStages, call.early), k.end - k.begin) : 0;
 }
 template <class C, bool kWeightsLeft>
 __device__ __forceinline__ void ask_for_weights(Int8Stages<C>& stages, const Int8Call& call, KRange k,
@@ -214,7 +216,9 @@ Int8Call int8_call(const ConstTensor& left, const ConstTensor& right, const Gemm
                    plan.group},
           .k_blocks = tiles_over(a.x.dim(1), kDepthOfBlock),
           .stage_bytes = static_cast<uint32_t>((left_box + right_box * C::kSharers) * kRowBytes),
-          .constant_weights = a.constant_weights};
+          .constant_weights = a.constant_weights,
+          .early = plan.early,
+          .release = plan.release};
 }
 
 }  // namespace octavo

@@ -10,9 +10,7 @@ void gemm_w8a8_some(const Context& ctx, const GemmW8A8Args& a, const Int8Plan& p
     case Int8Tile::m64_n64: return run_tiles<Tile64x64, EitherHalf>(ctx, a, plan);
     case Int8Tile::m64_n128: return run_tiles<Tile64x128, EitherHalf>(ctx, a, plan);
     case Int8Tile::m64_n112: return run_tiles<Tile64x112, EitherHalf>(ctx, a, plan);
-    case Int8Tile::m128_n112: return run_tiles<Tile128x112, EitherHalf>(ctx, a, plan);
-    case Int8Tile::m128_n64_split: return run_tiles<Tile128x64Split, EitherHalf>(ctx, a, plan);
-    default: return run_tiles<Tile128x128Split, EitherHalf>(ctx, a, plan);
+    default: return run_tiles<Tile128x112, EitherHalf>(ctx, a, plan);
   }
 }
 

@@ -35,26 +35,27 @@ Int8Plan plan_for_few(int64_t m, int64_t n, int64_t k_blocks, int cores) {
 }
 
 // Up to 256 tokens, each choice as measured at N = 4096 and 28672, K = 4096 and 14336 (op page). Where tiles of 64 features are too
-// many for one a multiprocessor, 112 features: two tiles each at N = 28672, or 64 x 128 where those fit. Where k is long, two blocks of
-// a cluster halve it: then a byte that enters a multiprocessor serves more products.
+// many for one a multiprocessor, 112 features: two tiles each at N = 28672, or 64 x 128 where those fit. Where x counts beside the
+// weights, the first stages of both come first; where several blocks read each weight, the next kernel's start together.
 Int8Plan plan_for_some(int64_t m, int64_t n, int64_t k_blocks, int cores) {
+  constexpr int kFirst = 3;
   const bool long_k = k_blocks >= 64;
   const auto fits = [&](Int8Tile tile) {
-    const Int8TileShape s = shape_of(tile);
-    return ceil_div(m, s.m) * ceil_div(n, s.n) * s.split <= cores;
+    return ceil_div(m, shape_of(tile).m) * ceil_div(n, shape_of(tile).n) <= cores;
   };
   if (m <= 64) {
     if ((m <= 32 || long_k) && fits(Int8Tile::m64_n32)) return {.tile = Int8Tile::m64_n32};
-    return {.tile = fits(Int8Tile::m64_n64) ? Int8Tile::m64_n64 : Int8Tile::m64_n112};
+    if (fits(Int8Tile::m64_n64)) return {.tile = Int8Tile::m64_n64, .early = kFirst};
+    return {.tile = Int8Tile::m64_n112};
   }
-  if (m <= 128) {
-    if (long_k && fits(Int8Tile::m128_n64_split)) return {.tile = Int8Tile::m128_n64_split};
-    if (fits(Int8Tile::m64_n64)) return {.tile = Int8Tile::m64_n64};
-    return {.tile = fits(Int8Tile::m64_n128) ? Int8Tile::m64_n128 : Int8Tile::m128_n112};
-  }
-  if (long_k && fits(Int8Tile::m128_n128_split)) return {.tile = Int8Tile::m128_n128_split};
-  if (fits(Int8Tile::m64_n64)) return {.tile = Int8Tile::m64_n64};
-  return {.tile = fits(Int8Tile::m64_n128) ? Int8Tile::m64_n128 : Int8Tile::m128_n128_in_turn};
+  if (fits(Int8Tile::m64_n64))
+    return {.tile = Int8Tile::m64_n64, .release = Int8Release::after_products, .early = kFirst};
+  if (fits(Int8Tile::m64_n128))
+    return {.tile = Int8Tile::m64_n128,
+            .release = m > 128 && long_k ? Int8Release::at_end : Int8Release::after_products,
+            .early = kFirst};
+  if (m <= 128) return {.tile = Int8Tile::m128_n112, .release = Int8Release::after_products, .early = kFirst};
+  return {.tile = Int8Tile::m128_n128_in_turn, .early = kFirst};
 }
 
 }  // namespace

@@ -20,46 +20,47 @@ enum class Int8Tile : uint8_t {
   // Two, in turn:
   m64_n112,
   m128_n112,
-  // Two, half of the tokens each, and two blocks take half of k each:
-  m128_n64_split,
-  m128_n128_split,
   // Everything else for up to 128 tokens: weights as the left operand, 128 features, k split over the cluster.
   few16,
   few64,
 };
-inline constexpr int kInt8Tiles = 11;
+inline constexpr int kInt8Tiles = 9;
 inline constexpr int kMostSplit = 4;  // of k over a cluster
 
 struct Int8TileShape {
   int m, n;     // tokens, features
   int cluster;  // blocks that share the weights
-  int split;    // blocks that take a part of k each, but for few: there the plan says
   const char* name;
 };
 constexpr Int8TileShape shape_of(Int8Tile tile) {
   constexpr Int8TileShape shapes[kInt8Tiles] = {
-      {128, 256, 2, 1, "128x256x128"},       {128, 128, 2, 1, "128x128x128"},
-      {64, 32, 1, 1, "64x32x128"},           {64, 64, 1, 1, "64x64x128"},
-      {64, 128, 1, 1, "64x128x128"},         {64, 112, 1, 1, "64x112x128"},
-      {128, 112, 1, 1, "128x112x128"},       {128, 64, 1, 2, "128x64x128/split"},
-      {128, 128, 1, 2, "128x128x128/split"}, {16, 128, 1, 1, "16x128x128/few"},
-      {64, 128, 1, 1, "64x128x128/few"}};
+      {128, 256, 2, "128x256x128"}, {128, 128, 2, "128x128x128"},   {64, 32, 1, "64x32x128"},
+      {64, 64, 1, "64x64x128"},     {64, 128, 1, "64x128x128"},     {64, 112, 1, "64x112x128"},
+      {128, 112, 1, "128x112x128"}, {16, 128, 1, "16x128x128/few"}, {64, 128, 1, "64x128x128/few"}};
   return shapes[static_cast<int>(tile)];
 }
-constexpr bool is_some(Int8Tile tile) {
-  return tile >= Int8Tile::m64_n32 && tile <= Int8Tile::m128_n128_split;
-}
+constexpr bool is_some(Int8Tile tile) { return tile >= Int8Tile::m64_n32 && tile <= Int8Tile::m128_n112; }
 constexpr bool is_few(Int8Tile tile) { return tile >= Int8Tile::few16; }
+
+// When the kernel behind may start: once all blocks of this one have started, have done their products, or have ended. Blocks of
+// a kernel that starts late find all multiprocessors free, and those that read the same weights lie where L2 serves them together.
+enum class Int8Release : uint8_t { at_start, after_products, at_end };
+
+inline constexpr int kWholeRing = 64;  // stages, more than any ring has
 
 struct Int8Plan {
   Int8Tile tile = Int8Tile::m128_n256;
   int split = 1;        // of k over the blocks of a cluster: 1, 2 or 4; few only
   int group = 8;        // clusters along M that walk together along N
   bool overlap = true;  // blocks may start while the kernel in front still runs
+  Int8Release release = Int8Release::at_start;
+  int early =
+      kWholeRing;  // stages whose constant weights are asked for first, before any x: each load takes its thread 50 ns
 };
 
 constexpr bool can_run(const Int8Plan& p) {
-  return p.group > 0 && (p.split == 1 || (is_few(p.tile) && (p.split == 2 || p.split == kMostSplit)));
+  return p.group > 0 && p.early >= 0 &&
+         (p.split == 1 || (is_few(p.tile) && (p.split == 2 || p.split == kMostSplit)));
 }
 
 // The plan for M tokens, N features and `k_blocks` blocks of k on `cores` multiprocessors. plain: y has 16 bits, and no more

@@ -76,11 +76,26 @@ TEST(Int8Plan, SomeTokensFillTheMultiprocessors) {
     EXPECT_EQ(tile(m, 28672, 32), Int8Tile::m64_n112) << "two tiles for each of 128";
   EXPECT_EQ(tile(128, 28672, 32), Int8Tile::m128_n112) << "the same";
   EXPECT_EQ(tile(128, 4096, 32), Int8Tile::m64_n64);
-  EXPECT_EQ(tile(128, 4096, 112), Int8Tile::m128_n64_split);
+  EXPECT_EQ(tile(128, 4096, 112), Int8Tile::m64_n64);
   EXPECT_EQ(tile(128, 8192, 32), Int8Tile::m64_n128);
   EXPECT_EQ(tile(256, 4096, 32), Int8Tile::m64_n128);
-  EXPECT_EQ(tile(256, 4096, 112), Int8Tile::m128_n128_split);
+  EXPECT_EQ(tile(256, 4096, 112), Int8Tile::m64_n128);
   EXPECT_EQ(tile(256, 28672, 32), Int8Tile::m128_n128_in_turn);
+}
+
+// As measured: the next kernel's blocks start together where several read each weight; few tokens ask for all weights first.
+TEST(Int8Plan, WhenTheNextKernelStarts) {
+  const auto plan = [](int64_t m, int64_t n, int64_t blocks) { return plan_int8(m, n, blocks, 132, true); };
+  for (const int64_t m : {1, 32})
+    for (const auto& [n, blocks] : {std::pair<int64_t, int64_t>{4096, 32}, {28672, 32}, {4096, 112}}) {
+      EXPECT_EQ(plan(m, n, blocks).release, Int8Release::at_start) << m << " x " << n;
+      EXPECT_EQ(plan(m, n, blocks).early, kWholeRing) << m << " x " << n;
+    }
+  EXPECT_EQ(plan(128, 4096, 32).release, Int8Release::after_products);
+  EXPECT_EQ(plan(256, 4096, 32).release, Int8Release::after_products);
+  EXPECT_EQ(plan(256, 4096, 112).release, Int8Release::at_end);
+  EXPECT_LT(plan(256, 4096, 112).early, 9) << "not the whole ring";
+  for (const int64_t m : {1024, 8192}) EXPECT_EQ(plan(m, 4096, 32).release, Int8Release::at_start);
 }
 
 TEST(Int8Plan, ManyTokensTakeLargeTiles) {
@@ -121,7 +136,7 @@ TEST(Int8Plan, AlwaysRuns) {
       for (const int64_t blocks : {1, 2, 5, 32, 1024})
         for (const int cores : {8, 78, 114, 132}) {
           const Int8Plan plan = plan_int8(m, n, blocks, cores, m % 2 == 0);
-          const int split = plan.split * shape_of(plan.tile).split;
+          const int split = plan.split;
           ASSERT_LE(split * shape_of(plan.tile).cluster, cores);
           ASSERT_LE(split, blocks);
           ASSERT_TRUE(can_run(plan));
