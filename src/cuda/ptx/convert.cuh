@@ -29,14 +29,17 @@ __device__ __forceinline__ uint32_t pack_codes(float a, float b, float c, float 
 
 // Four values of at least 0, rounded to the nearest even integer of at most 255, a in the lowest byte.
 // `zero` is 0: codes that must not be made before something else is known take a 0 computed from that.
-// NOTE: as above; NaN gives 0, below sm_89 anything, and there values have to be below 255.5.
+// NOTE: NaN gives 0, below sm_89 255. There the product with 2^-149 rounds: the bits of a denormal are the integer.
 __device__ __forceinline__ uint32_t pack_unsigned_codes(float a, float b, float c, float d,
                                                         uint32_t zero = 0) {
-#if __CUDA_ARCH__ >= 890
   const auto rounded = [](float v) {
+#if __CUDA_ARCH__ >= 890
     int i;
     asm("cvt.rni.s32.f32 %0, %1;" : "=r"(i) : "f"(v));
     return i;
+#else
+    return __float_as_int(__fmul_rn(v, 0x1p-149f));
+#endif
   };
   const auto pair_before = [](int high, int low, uint32_t rest) {
     uint32_t packed;
@@ -44,12 +47,6 @@ __device__ __forceinline__ uint32_t pack_unsigned_codes(float a, float b, float 
     return packed;
   };
   return pair_before(rounded(b), rounded(a), pair_before(rounded(d), rounded(c), zero));
-#else
-  constexpr float kRound = 12582912.0f;
-  const auto bits = [](float v) { return __float_as_uint(__fadd_rn(v, kRound)); };
-  return __byte_perm(__byte_perm(bits(a), bits(b), 0x0040), __byte_perm(bits(c), bits(d), 0x0040), 0x5410) |
-         zero;
-#endif
 }
 
 // The larger of two values; NaN counts as largest.

@@ -27,11 +27,14 @@ __device__ __forceinline__ void copy_async_wait() {
 
 // Four 8 x 16-byte matrices: lane 8 i + r gives the address of row r of matrix i; a lane's word i is bytes 4 (lane % 4) to
 // 4 (lane % 4) + 3 of row lane / 4 of matrix i.
-__device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const void* row_of_lane) {
+__device__ __forceinline__ void load_matrices(uint32_t (&words)[4], uint32_t row_of_lane) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-               : "r"(shared_address(row_of_lane))
+               : "r"(row_of_lane)
                : "memory");
+}
+__device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const void* row_of_lane) {
+  load_matrices(words, shared_address(row_of_lane));
 }
 
 // d[16][8] += a[16][32] b[8][32]^T. a: rows 0-7 and 8-15 of k 0-15, then of k 16-31; b: k 0-15, then 16-31; each as

@@ -11,6 +11,7 @@
 #include "cuda/launch.h"
 #include "cuda/ptx/convert.cuh"
 #include "cuda/ptx/grid_dependency.cuh"
+#include "cuda/ptx/kept.cuh"
 #include "cuda/ptx/mma_s8.cuh"
 #include "cuda/ptx/warpgroup.cuh"
 #include "ops/attention_int8/attention_int8_cuda.h"
@@ -64,7 +65,8 @@ struct PortableShared {
   alignas(128) int8_t v[kTile * C::kDim];  // [page][channel][64]
   alignas(16) float k_scale[kTile];        // both as place_of_scale() has it
   alignas(16) float v_scale[C::kDim];
-  BlockWork work;  // here and not in registers, of which the scores leave few
+  const float* v_scale_from[C::kDim];  // a thread's own, of the next tile; null behind the last channel
+  BlockWork work;                      // here and not in registers, of which the scores leave few
   HeadOperands operands;
 };
 
@@ -93,26 +95,49 @@ __device__ __forceinline__ int last_key(const PortableCall& call, int row) {
 __device__ __forceinline__ int tiles_of(const PortableCall& call, int end_row) {
   return (last_key(call, min(end_row, call.sq) - 1) + kTile) / kTile;
 }
+// NOTE: unsigned: signed quotients and remainders take four instructions each.
+__device__ __forceinline__ uint32_t thread_index() { return static_cast<uint32_t>(ptx::thread_index()); }
 // Of a block's rows.
-__device__ __forceinline__ int first_row_of_warp() { return ptx::thread_index() / 32 * 16; }
+__device__ __forceinline__ uint32_t first_row_of_warp() { return thread_index() / 32 * 16; }
+
+// ---- places in shared memory
 
 // Part `part` (16 bytes) of row `row`, so that a part of eight rows in turn lies in different banks.
 template <int kRowBytes>
-__device__ __forceinline__ int place_in_row(int row, int part) {
+__device__ __forceinline__ uint32_t place_in_row(uint32_t row, uint32_t part) {
   if (kRowBytes == 64) return row * 64 + (part ^ row / 2 % 4) * 16;
   return row * kRowBytes + (part ^ row % 8) * 16;
 }
 // What a thread needs of columns 8 j + 2 c, 8 j + 2 c + 1, and of those 8 further, in one word of 16 bytes.
-__device__ __forceinline__ int place_of_scale(int column) {
-  const int j = column / 8, c = column % 8 / 2;
+__device__ __forceinline__ uint32_t place_of_scale(uint32_t column) {
+  const uint32_t j = column / 8, c = column % 8 / 2;
   return (j / 2 * 4 + c) * 4 + j % 2 * 2 + column % 2;
 }
 // The scales of columns 8 j + 2 c + {0, 1, 8, 9}, j even.
 struct FourScales {
   float of[4];
-  __device__ __forceinline__ FourScales(const float* scales, int j, int c) {
-    const float4 v = reinterpret_cast<const float4*>(scales)[j / 2 * 4 + c];
-    of[0] = v.x, of[1] = v.y, of[2] = v.z, of[3] = v.w;
+  __device__ __forceinline__ explicit FourScales(uint32_t address) {
+    const uint4 v = ptx::load_shared(address);
+    of[0] = __uint_as_float(v.x), of[1] = __uint_as_float(v.y), of[2] = __uint_as_float(v.z),
+    of[3] = __uint_as_float(v.w);
+  }
+};
+
+// Addresses in shared memory that a lane needs in every tile. They are made once: members of PortableShared, rows and pages lie at
+// constants from them, and part 2 i of a row where part 0 lies but for the bits of 32 i.
+template <class C>
+struct Places {
+  uint32_t shared;  // the structure
+  uint32_t k, v;    // of the row that the lane gives to load_matrices, less the member's offset
+  uint32_t scales;  // of the lane's columns, likewise
+
+  __device__ __forceinline__ explicit Places(const PortableShared<C>& memory) {
+    const uint32_t base = ptx::shared_address(&memory), lane = thread_index() % 32;
+    const uint32_t row = lane % 8 + lane / 16 * 8, part = lane / 8 % 2;
+    shared = ptx::kept(base);
+    v = ptx::kept(base + place_in_row<kPageKeys>(row, part));
+    k = C::kDim == kPageKeys ? v : ptx::kept(base + place_in_row<C::kDim>(row, part));
+    scales = ptx::kept(base + lane % 4 * 16);
   }
 };
 
@@ -124,10 +149,10 @@ __device__ __forceinline__ void load_rows(int8_t* to, const int8_t* from, const 
                                           int rows) {
   constexpr int kParts = C::kDim / 16, kStep = C::kThreads / kParts;
   static_assert(kStep % 8 == 0);
-  const int thread = ptx::thread_index(), part = thread % kParts;
+  const uint32_t thread = thread_index(), part = thread % kParts;
   const int8_t* source = from + static_cast<int64_t>(first + thread / kParts) * call.dim + part * 16;
   int8_t* place = to + place_in_row<C::kDim>(thread / kParts, part);
-  int live = part * 16 < call.dim ? rows - first - thread / kParts : 0;
+  int live = static_cast<int>(part * 16) < call.dim ? rows - first - static_cast<int>(thread / kParts) : 0;
 #pragma unroll 1
   for (int i = 0; i < kRows / kStep; ++i) {
     ptx::copy_async(place, live > 0 ? source : from, live > 0 ? 16 : 0);
@@ -138,18 +163,21 @@ __device__ __forceinline__ void load_rows(int8_t* to, const int8_t* from, const 
 // A tile of kTile * kDim bytes that lies in memory as in shared memory, but for the places of its parts.
 template <class C, int kRowBytes>
 __device__ __forceinline__ void load_whole(int8_t* to, const int8_t* from) {
-  constexpr int kParts = kRowBytes / 16, kStep = C::kThreads * 16;
-  static_assert(kStep / kRowBytes % 8 == 0);
-  const int thread = ptx::thread_index();
-  to += place_in_row<kRowBytes>(thread / kParts, thread % kParts), from += thread * 16;
+  // NOTE: eight rows at once, as their places repeat then, and one eight after the other, as an address of cp.async takes a
+  // constant of 12 bits.
+  constexpr int kParts = kRowBytes / 16, kStep = 8 * kRowBytes, kCopiers = kStep / 16;
+  constexpr int kBytes = kTile * C::kDim / (C::kThreads / kCopiers);
+  const uint32_t thread = thread_index(), start = thread / kCopiers * kBytes;
+  to += start + place_in_row<kRowBytes>(thread % kCopiers / kParts, thread % kParts);
+  from += start + thread % kCopiers * 16;
 #pragma unroll
-  for (int i = 0; i < kTile * C::kDim; i += kStep) ptx::copy_async(to + i, from + i, 16);
+  for (int i = 0; i < kBytes; i += kStep) ptx::copy_async(to + i, from + i, 16);
 }
 
 template <class C>
 __device__ __forceinline__ void load_k(PortableShared<C>& shared, const PortableCall& call, int tile) {
   const int8_t* from = shared.operands.k;
-  const int thread = ptx::thread_index(), live = call.sk - tile * kTile;
+  const int thread = thread_index(), live = call.sk - tile * kTile;
   const float* scale = shared.operands.k_scale + tile * kTile + thread;
   float* scale_place = shared.k_scale + place_of_scale(thread);
   // NOTE: with the addresses of load_rows for every tile it took 1,731 instead of 1,563 instructions (D = 64).
@@ -171,12 +199,13 @@ template <class C>
 __device__ __forceinline__ void load_v(PortableShared<C>& shared, const PortableCall& call, int tile) {
   constexpr int kStep = C::kThreads / 4;  // channels
   static_assert(C::kDim % kStep == 0 && kStep % 8 == 0 && C::kDim <= C::kThreads);
-  const int thread = ptx::thread_index(), live = min(call.pages - tile * kPages, kPages);
+  const int thread = thread_index(), live = min(call.pages - tile * kPages, kPages);
   if (thread < C::kDim) {
-    const bool exists = thread < call.dim;
-    const int64_t at = tile * call.v_scale_tile + thread * call.v_scale_channel;
-    ptx::copy_word_async(shared.v_scale + place_of_scale(thread), shared.operands.v_scale + (exists ? at : 0),
-                         exists);
+    const float* from = shared.v_scale_from[thread];
+    if (from) {
+      ptx::copy_word_async(shared.v_scale + place_of_scale(thread), from, true);
+      shared.v_scale_from[thread] = from + call.v_scale_tile;
+    }
   }
   const int8_t* from = shared.operands.v;
   if (live == kPages && call.dim == C::kDim)
@@ -209,13 +238,15 @@ __device__ __forceinline__ float log_of_top(float top) { return fabsf(top) < 1e-
 
 // s = 16 rows of q times kKeys keys of the tile, on top of kIntegerBaseBits.
 template <class C>
-__device__ __forceinline__ void multiply_qk(const int8_t* q, const int8_t* k, int32_t* s) {
-  const int lane = ptx::thread_index() % 32, row = lane % 8 + lane / 16 * 8, part = lane / 8 % 2;
+__device__ __forceinline__ void multiply_qk(const Places<C>& at, uint32_t first_key, int32_t* s) {
+  const uint32_t lane = thread_index() % 32;
+  constexpr uint32_t kQ = offsetof(PortableShared<C>, q), kK = offsetof(PortableShared<C>, k);
 #pragma unroll
   for (int step = 0; step < C::kSteps; ++step) {
     uint32_t a[4];
-    ptx::load_matrices(a, q + place_in_row<C::kDim>(lane % 16, lane / 16 + 2 * step));
-    const int8_t* rows = k + place_in_row<C::kDim>(row, part + 2 * step);
+    ptx::load_matrices(a, at.shared + kQ + place_in_row<C::kDim>(lane % 16, lane / 16 + 2 * step) +
+                              first_row_of_warp() * C::kDim);
+    const uint32_t rows = (at.k ^ 32 * step) + kK + first_key * C::kDim;
 #pragma unroll
     for (int j = 0; j < C::kKeys / 16; ++j) {
       uint32_t b[4];  // keys 0-7: bytes 0-15, 16-31 of the step; keys 8-15: the same
@@ -231,12 +262,12 @@ __device__ __forceinline__ void multiply_qk(const int8_t* q, const int8_t* k, in
   }
 }
 
-// s, kKeys keys of it, becomes y = float(s) * k_scale, as bits.
+// s, kKeys keys of it, becomes y = float(s) * k_scale, as bits. `scales`: address of the keys' scales.
 template <int kKeys>
-__device__ __forceinline__ void scale_scores(int32_t* s, const float* k_scale, int c, float (&top)[2]) {
+__device__ __forceinline__ void scale_scores(int32_t* s, uint32_t scales, float (&top)[2]) {
 #pragma unroll
   for (int j = 0; j < kKeys / 8; j += 2) {
-    const FourScales scale(k_scale, j, c);
+    const FourScales scale(scales + 32 * j);
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       const float y = __fmul_rn(__int_as_float(s[4 * j + i]) - kIntegerBase, scale.of[i / 4 * 2 + i % 2]);
@@ -249,11 +280,11 @@ __device__ __forceinline__ void scale_scores(int32_t* s, const float* k_scale, i
 // Scores that a row does not see become -inf; top: the largest of the others.
 __device__ __forceinline__ void mask_scores(int32_t (&s)[kTile / 2], const PortableCall& call, int row,
                                             int first_key, float (&top)[2]) {
-  const int last[2] = {last_key(call, row), last_key(call, row + 8)};
+  const int last[2] = {last_key(call, row) - first_key, last_key(call, row + 8) - first_key};
   top[0] = top[1] = -kInfinity;
 #pragma unroll
   for (int i = 0; i < kTile / 2; ++i) {
-    if (first_key + i / 4 * 8 + i % 2 > last[i / 2 % 2]) s[i] = __float_as_int(-kInfinity);
+    if (i / 4 * 8 + i % 2 > last[i / 2 % 2]) s[i] = __float_as_int(-kInfinity);
     top[i / 2 % 2] = ptx::larger(top[i / 2 % 2], __int_as_float(s[i]));
   }
 }
@@ -280,14 +311,10 @@ struct TileFactors {
       const float base = all_top == -kInfinity ? 0.0f : all_top;
       const bool empty = tile_top == -kInfinity;
       shift[r] = __fsub_rn(kLog2Of255, empty ? 0.0f : tile_top);
-      // NOTE: scores in the ten thousands are so coarse that the largest may come out above 255.5, which has no code.
-      const float most = fmaf(top[r], rows.scale[r], shift[r]);
-      if (!empty && most > kMost) shift[r] = __fadd_rd(shift[r], kLog2Of255 - most);
       keep_old[r] = ptx::exp2_fast(rows.top[r] - base), take_new[r] = ptx::exp2_fast(tile_top - base);
       rows.top[r] = all_top;
     }
   }
-  static constexpr float kMost = 7.997f;  // 2^kMost = 255.47
 };
 
 // 32 keys' scores to P, the left operand of the second product; sum += its row sums.
@@ -307,10 +334,9 @@ __device__ __forceinline__ void make_p(const int32_t* s, const Rows& rows, const
 
 // sums (+)= p of 32 keys times kColumns channels of V from `v` on: [channel][64], half `half` of a page.
 template <class C>
-__device__ __forceinline__ void multiply_pv(const uint32_t (&p)[4], const int8_t* v, int half, bool first,
-                                            int32_t (&sums)[C::kColumns / 2]) {
-  const int lane = ptx::thread_index() % 32, row = lane % 8 + lane / 16 * 8, part = lane / 8 % 2;
-  const int8_t* rows = v + place_in_row<kPageKeys>(row, part + 2 * half);
+__device__ __forceinline__ void multiply_pv(const uint32_t (&p)[4], const Places<C>& at, uint32_t v, int half,
+                                            bool first, int32_t (&sums)[C::kColumns / 2]) {
+  const uint32_t rows = (at.v ^ 32 * half) + offsetof(PortableShared<C>, v) + v;
 #pragma unroll
   for (int d = 0; d < C::kColumns; d += 16) {
     uint32_t b[4];  // channels 0-7: keys 0-15, 16-31 of the half; channels 8-15: the same
@@ -335,12 +361,11 @@ __device__ __forceinline__ void rescale_output(float (&o)[kCount], const float (
 
 // o += float(sums) * (v_scale * take_new), kColumns channels.
 template <class C>
-__device__ __forceinline__ void add_sums(const int32_t (&sums)[C::kColumns / 2], const float* v_scale,
+__device__ __forceinline__ void add_sums(const int32_t (&sums)[C::kColumns / 2], uint32_t v_scale,
                                          const float (&take_new)[2], float* o) {
-  const int c = ptx::thread_index() % 4;
 #pragma unroll
   for (int j = 0; j < C::kColumns / 8; j += 2) {
-    const FourScales scale(v_scale, j, c);
+    const FourScales scale(v_scale + j * 32);
 #pragma unroll
     for (int i = 0; i < 8; ++i)
       o[4 * j + i] = fmaf(__int2float_rn(sums[4 * j + i]),
@@ -350,42 +375,44 @@ __device__ __forceinline__ void add_sums(const int32_t (&sums)[C::kColumns / 2],
 
 // The scores of a tile as y, and the largest of each row.
 template <class C>
-__device__ __forceinline__ void score_tile(const PortableShared<C>& shared, const PortableCall& call,
-                                           int tile, int32_t (&s)[kTile / 2], float (&top)[2]) {
-  const int c = ptx::thread_index() % 4;
-  const int8_t* q = shared.q + first_row_of_warp() * C::kDim;
+__device__ __forceinline__ void score_tile(const PortableShared<C>& shared, const Places<C>& at,
+                                           const PortableCall& call, int tile, int32_t (&s)[kTile / 2],
+                                           float (&top)[2]) {
+  const int c = thread_index() % 4;
   top[0] = top[1] = -kInfinity;
-  multiply_qk<C>(q, shared.k, s);
+  multiply_qk<C>(at, 0, s);
 #pragma unroll
   for (int key = C::kKeys; key <= kTile; key += C::kKeys) {
-    if (key < kTile) multiply_qk<C>(q, shared.k + key * C::kDim, s + key / 2);
+    if (key < kTile) multiply_qk<C>(at, key, s + key / 2);
     const int before = key - C::kKeys;
-    scale_scores<C::kKeys>(s + before / 2, shared.k_scale + before, c, top);
+    scale_scores<C::kKeys>(s + before / 2, at.scales + offsetof(PortableShared<C>, k_scale) + before * 4,
+                           top);
   }
   const int row = shared.work.row + first_row_of_warp();
   if (last_key(call, row) < tile * kTile + kTile - 1)
-    mask_scores(s, call, row + ptx::thread_index() % 32 / 4, tile * kTile + 2 * c, top);
+    mask_scores(s, call, row + thread_index() % 32 / 4, tile * kTile + 2 * c, top);
   top[0] = largest_of_quad(top[0]), top[1] = largest_of_quad(top[1]);
 }
 
 // Takes the tile's values, weighed by its scores, into o. Products of the first kColumns channels run beside the exponentials.
 template <class C>
-__device__ __forceinline__ void weigh_tile(const PortableShared<C>& shared, const int32_t (&s)[kTile / 2],
+__device__ __forceinline__ void weigh_tile(const Places<C>& at, const int32_t (&s)[kTile / 2],
                                            const float (&top)[2], Rows& rows, float (&o)[C::kDim / 2]) {
   constexpr int kSteps = kTile / 32;
+  constexpr uint32_t kVScale = offsetof(PortableShared<C>, v_scale);
   const TileFactors tile(rows, top);
   rescale_output(o, tile.keep_old);
   uint32_t p[kSteps][4], sum[2] = {0, 0};
   int32_t sums[C::kColumns / 2];
   const auto multiply = [&](int step, int column) {
-    multiply_pv<C>(p[step], shared.v + (step / 2 * C::kDim + column) * kPageKeys, step % 2, step == 0, sums);
+    multiply_pv<C>(p[step], at, (step / 2 * C::kDim + column) * kPageKeys, step % 2, step == 0, sums);
   };
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
     make_p(s + 16 * step, rows, tile, p[step], sum);
     multiply(step, 0);
   }
-  add_sums<C>(sums, shared.v_scale, tile.take_new, o);
+  add_sums<C>(sums, at.scales + kVScale, tile.take_new, o);
   const float p_sum[2] = {__uint2float_rn(sum[0]), __uint2float_rn(sum[1])};
   // NOTE: ptxas moves products of further channels up, to where scores still lie in the registers that they need, and spills.
   if (C::kColumns < C::kDim) ptx::finish_before(p_sum[0]), ptx::finish_before(p_sum[1]);
@@ -393,7 +420,7 @@ __device__ __forceinline__ void weigh_tile(const PortableShared<C>& shared, cons
   for (int column = C::kColumns; column < C::kDim; column += C::kColumns) {
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) multiply(step, column);
-    add_sums<C>(sums, shared.v_scale + column, tile.take_new, o + column / 2);
+    add_sums<C>(sums, at.scales + kVScale + column * 4, tile.take_new, o + column / 2);
   }
 #pragma unroll
   for (int r = 0; r < 2; ++r)
@@ -414,7 +441,7 @@ __device__ __forceinline__ void store_element(T* to, float value) {
 template <class C, class T>
 __device__ __forceinline__ void store_output(const PortableCall& call, int head, int row,
                                              const float (&sum)[2], const float (&o)[C::kDim / 2]) {
-  const int c = ptx::thread_index() % 4, batch = head / call.heads;
+  const int c = thread_index() % 4, batch = head / call.heads;
   T* out = static_cast<T*>(call.out) + batch * call.out_batch + (head - batch * call.heads) * call.out_head;
   float inverse[2];
   T* rows[2];
@@ -469,13 +496,20 @@ __global__ void __launch_bounds__(C::kThreads, C::kResident)
   }
   __syncthreads();
   const auto row_of_all = [&](int row) { return static_cast<int64_t>(shared.work.head) * call.sq + row; };
+  const Places<C> at(shared);
   Rows rows;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const int at =
-        min(shared.work.row + first_row_of_warp() + ptx::thread_index() % 32 / 4 + 8 * r, call.sq - 1);
-    rows.scale[r] = not_zero(call.q_scale[row_of_all(at)] * call.scale);
+    const int index =
+        min(shared.work.row + first_row_of_warp() + thread_index() % 32 / 4 + 8 * r, call.sq - 1);
+    rows.scale[r] = not_zero(call.q_scale[row_of_all(index)] * call.scale);
     rows.top[r] = -kInfinity, rows.sum[r] = 0.0f;
+  }
+  if (thread_index() < C::kDim) {
+    const bool exists = static_cast<int>(thread_index()) < call.dim;
+    shared.v_scale_from[thread_index()] =
+        exists ? shared.operands.v_scale + thread_index() * call.v_scale_channel : nullptr;
+    if (!exists) shared.v_scale[place_of_scale(thread_index())] = 0.0f;
   }
   float o[C::kDim / 2] = {};
 
@@ -492,19 +526,19 @@ __global__ void __launch_bounds__(C::kThreads, C::kResident)
     ptx::copy_async_commit();
     int32_t s[kTile / 2];
     float top[2];
-    score_tile<C>(shared, call, t, s, top);
+    score_tile<C>(shared, at, call, t, s, top);
     ptx::copy_async_wait<0>();
     __syncthreads();  // V is here, K is not read any more
     if (t + 1 < shared.work.tiles) load_k(shared, call, t + 1);
     ptx::copy_async_commit();
-    weigh_tile<C>(shared, s, top, rows, o);
+    weigh_tile<C>(at, s, top, rows, o);
   }
 
-  const int row = shared.work.row + first_row_of_warp() + ptx::thread_index() % 32 / 4;
+  const int row = shared.work.row + first_row_of_warp() + thread_index() % 32 / 4;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     rows.sum[r] = sum_of_quad(rows.sum[r]);
-    if (call.lse && ptx::thread_index() % 4 == 0 && row + 8 * r < call.sq)
+    if (call.lse && thread_index() % 4 == 0 && row + 8 * r < call.sq)
       call.lse[row_of_all(row + 8 * r)] = log_of_top(rows.top[r]) + logf(rows.sum[r] / 255.0f);
   }
   switch (call.out_dtype) {
