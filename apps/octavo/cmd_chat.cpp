@@ -3,14 +3,13 @@
 
 #include <iostream>
 #include <iterator>
-#include <random>
 
 #include "chat_session.h"
 #include "command.h"
 #include "formats/json_file.h"
+#include "generation.h"
 #include "line_editor.h"
 #include "model_options.h"
-#include "sampling_options.h"
 #include "terminal.h"
 
 namespace octavo::app {
@@ -27,10 +26,9 @@ constexpr const char* kHelp =
 
 struct Options {
   ModelOptions model;
-  SamplingFlags sampling;
+  GenerationFlags generation{.max_tokens = -1};
   std::string prompt, system, chat_template, messages_file, tools_file, documents_file, variables;
-  int64_t max_tokens = -1;
-  bool ignore_eos = false, show_prompt = false, json = false, quiet = false;
+  bool show_prompt = false;
 };
 
 std::string read_input(const std::string& file) {
@@ -56,11 +54,8 @@ ChatSession make_session(const Options& o) {
   return session;
 }
 
-GenerateOptions generate_options(const Options& o, std::string& said) {
-  GenerateOptions g;
-  g.sampling = choose_sampling(o.sampling, GenerationDefaults::load(o.model.folder()), said);
-  g.seed = o.sampling.seed ? *o.sampling.seed : std::random_device{}();
-  g.max_tokens = o.max_tokens, g.stop = o.sampling.stop, g.ignore_eos = o.ignore_eos;
+GenerateOptions chat_options(const Options& o, std::string& said) {
+  GenerateOptions g = generate_options(o.generation, o.model.folder(), said);
   g.reuse_prefix = true;
   return g;
 }
@@ -78,15 +73,7 @@ Generation answer(Engine& engine, ChatSession& session, const Options& o, const 
   // NOTE: the template has written the special tokens, the tokenizer adds none.
   const std::vector<int32_t> ids =
       engine.tokenizer().encode(prompt, {.add_special_tokens = false, .parse_special = true});
-  bool reader_gone = false;
-  Generation result = engine.generate(ids, g, [&](std::string_view text) {
-    if (!o.json && !write_stdout(text)) reader_gone = true;
-    return !reader_gone && !interrupted();
-  });
-  if (!o.json) reader_gone |= !write_stdout("\n");
-  if (reader_gone)
-    throw Error(ErrorKind::runtime,
-                "the output could not be written (is the reader gone, or the disk full?)");
+  Generation result = generate_to_stdout(engine, ids, g, o.generation);
   session.add("assistant", result.text);
   return result;
 }
@@ -94,23 +81,23 @@ Generation answer(Engine& engine, ChatSession& session, const Options& o, const 
 // One answer, to --messages or --prompt.
 int run_once(const Options& o, ChatSession& session) {
   if (!o.prompt.empty()) session.add("user", o.prompt);
-  if (o.max_tokens == 0) {  // nothing but the prompt was asked for: no weights are read
+  if (o.generation.max_tokens == 0) {  // nothing but the prompt was asked for: no weights are read
     write_stdout(session.prompt());
     return 0;
   }
   session.prompt();  // what the template refuses is said before the weights are read
   Engine engine = load_engine(o.model);
   std::string said;
-  const GenerateOptions g = generate_options(o, said);
+  const GenerateOptions g = chat_options(o, said);
   const Generation result = answer(engine, session, o, g);
-  if (o.json) {
+  if (o.generation.json) {
     const nlohmann::ordered_json j = {{"message", {{"role", "assistant"}, {"content", result.text}}},
                                       {"finish_reason", name_of(result.finish)},
                                       {"prompt_tokens", result.timings.prompt_tokens},
                                       {"generated_tokens", result.timings.generated_tokens},
                                       {"seed", g.seed}};
     write_stdout(j.dump(2) + "\n");
-  } else if (!o.quiet) {
+  } else if (!o.generation.quiet) {
     print_summary(result);
   }
   return interrupted() ? static_cast<int>(ErrorKind::interrupted) : 0;
@@ -154,7 +141,7 @@ void talk(Engine& engine, ChatSession& session, const Options& o, GenerateOption
     const Generation result = answer(engine, session, o, g);
     if (result.finish == FinishReason::cancelled)
       fmt::print(stderr, "(stopped; Ctrl-C again leaves)\n");
-    else if (!o.quiet)
+    else if (!o.generation.quiet)
       print_summary(result);
     ++g.seed;  // the same question again may get another answer
   } catch (const Error& e) {
@@ -167,14 +154,15 @@ void talk(Engine& engine, ChatSession& session, const Options& o, GenerateOption
 int run(const Options& o) {
   ChatSession session = make_session(o);
   if (!o.prompt.empty() || !o.messages_file.empty()) return run_once(o, session);
-  if (o.json) throw Error(ErrorKind::usage, "--json needs --prompt or --messages: it is for one answer");
+  if (o.generation.json)
+    throw Error(ErrorKind::usage, "--json needs --prompt or --messages: it is for one answer");
   LineEditor editor;
   Engine engine = load_engine(o.model);
   std::string said;
-  GenerateOptions g = generate_options(o, said);
+  GenerateOptions g = chat_options(o, said);
   if (editor.interactive())
     fmt::print(stderr, "{} | context {} tokens | {} | seed {} | /help\n", o.model.folder(),
-               engine.options().context, said.empty() ? "temperature 0.8" : said, g.seed);
+               engine.options().context, said, g.seed);
   for (std::string message; read_message(editor, message);) {
     clear_interrupt();
     if (message == "/exit" || message == "/quit") break;
@@ -197,13 +185,9 @@ std::function<int()> setup_chat(Arguments& app) {
   app.add_option("--documents", o->documents_file, "JSON array of documents for templates that take them");
   app.add_flag("--show-prompt", o->show_prompt,
                "print the text that the model gets; with -n 0 nothing else happens");
-  app.add_option("-n,--max-tokens,--n-predict,--predict,--max-new-tokens", o->max_tokens,
-                 "tokens of an answer; -1: until its end; 0: only print the prompt")
-      .capture_default_str();
-  add_sampling_options(app, o->sampling);
-  app.add_flag("--ignore-eos", o->ignore_eos, "go on after the end-of-text token");
-  app.add_flag("--json", o->json, "one JSON object instead of text (with --prompt or --messages)");
-  app.add_flag("-q,--quiet", o->quiet, "no summaries on stderr");
+  add_generation_options(app, o->generation,
+                         "tokens of an answer; -1: until its end; 0: only print the prompt",
+                         "one JSON object instead of text (with --prompt or --messages)");
   return [o] { return run(*o); };
 }
 

@@ -5,12 +5,11 @@
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
-#include <random>
 
 #include "command.h"
 #include "formats/json_file.h"
+#include "generation.h"
 #include "model_options.h"
-#include "sampling_options.h"
 #include "terminal.h"
 
 namespace octavo::app {
@@ -19,9 +18,8 @@ namespace {
 struct Options {
   ModelOptions model;
   std::string prompt, prompt_file;
-  int64_t max_tokens = 128;
-  SamplingFlags sampling;
-  bool ignore_eos = false, echo = false, json = false, quiet = false;
+  GenerationFlags generation{.max_tokens = 128};
+  bool echo = false;
 };
 
 std::string read_prompt(const Options& o) {
@@ -46,27 +44,13 @@ int run(const Options& o) {
   const std::string prompt = read_prompt(o);
   Engine engine = load_engine(o.model);
   std::string said;
-  GenerateOptions g;
-  g.sampling = choose_sampling(o.sampling, GenerationDefaults::load(o.model.folder()), said);
-  g.seed = o.sampling.seed ? *o.sampling.seed : std::random_device{}();
-  g.max_tokens = o.max_tokens, g.stop = o.sampling.stop, g.ignore_eos = o.ignore_eos;
+  const GenerateOptions g = generate_options(o.generation, o.model.folder(), said);
   const std::vector<int32_t> ids = engine.encode(prompt);
-  if (o.echo && !o.json) write_stdout(prompt);
+  if (o.echo && !o.generation.json) write_stdout(prompt);
 
-  bool reader_gone = false;
-  const Generation result = engine.generate(ids, g, [&](std::string_view text) {
-    if (!o.json && !write_stdout(text)) reader_gone = true;
-    return !reader_gone && !interrupted();
-  });
-  if (reader_gone)
-    throw Error(ErrorKind::runtime,
-                "the output could not be written (is the reader gone, or the disk full?)");
-  if (o.json) {
-    write_stdout(to_json(result, engine, g.seed).dump(2) + "\n");
-  } else {
-    write_stdout("\n");
-  }
-  if (!o.quiet) {
+  const Generation result = generate_to_stdout(engine, ids, g, o.generation);
+  if (o.generation.json) write_stdout(to_json(result, engine, g.seed).dump(2) + "\n");
+  if (!o.generation.quiet) {
     const Timings& t = result.timings;
     fmt::print(stderr,
                "\n{} tokens, {} | prompt {} tokens, {:.0f} tok/s | generation {:.1f} tok/s | weights {}, KV "
@@ -75,8 +59,7 @@ int run(const Options& o) {
                t.decode_tokens_per_s(), human_bytes(engine.model().weight_bytes()),
                human_bytes(engine.cache_shape().bytes()), human_bytes(peak_memory_bytes()));
     fmt::print(stderr, "{} | {} | {} threads | {}{}\n", name_of(engine.options().quantization),
-               name_of(engine.options().isa), engine.options().threads,
-               said.empty() ? "temperature 0.8" : said,
+               name_of(engine.options().isa), engine.options().threads, said,
                g.sampling.temperature > 0 ? fmt::format(", seed {}", g.seed) : "");
   }
   return interrupted() ? static_cast<int>(ErrorKind::interrupted) : 0;
@@ -89,14 +72,9 @@ std::function<int()> setup_generate(Arguments& app) {
   add_model_options(app, o->model);
   app.add_option("-p,--prompt", o->prompt, "text to continue");
   app.add_option("-f,--file", o->prompt_file, "read the prompt from a file (-: stdin)");
-  app.add_option("-n,--max-tokens,--n-predict,--predict,--max-new-tokens", o->max_tokens,
-                 "tokens to generate; -1: until the end")
-      .capture_default_str();
-  add_sampling_options(app, o->sampling);
-  app.add_flag("--ignore-eos", o->ignore_eos, "go on after the end-of-text token");
   app.add_flag("--echo", o->echo, "print the prompt before the answer");
-  app.add_flag("--json", o->json, "one JSON object instead of text");
-  app.add_flag("-q,--quiet", o->quiet, "no summary on stderr");
+  add_generation_options(app, o->generation, "tokens to generate; -1: until the end",
+                         "one JSON object instead of text");
   return [o] { return run(*o); };
 }
 
