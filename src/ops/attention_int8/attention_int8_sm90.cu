@@ -1,7 +1,7 @@
 // attention_int8 on Hopper. A block is one producer warpgroup (warp 0: copies by TMA, the others: scales) and kGroups consumers of
 // 64 query rows each; K and V tiles pass through rings of kStages. Persistent; the copies of the next tile of rows start early.
 // attention_int8_sm90.cuh has the work of a consumer on a key tile.
-// Bound by exponentials (16 a clock and multiprocessor) at D = 64, by them and the tensor cores at D = 128.
+// No unit is above half of its rate: two warps a scheduler, each issuing in order (attention_int8.md, session 6).
 #include "ops/attention_int8/attention_int8_sm90.cuh"
 
 #include <algorithm>
