@@ -6,8 +6,8 @@ shape; gemlite (A16W8, its own choice of kernel and tuning) where it is installe
 M >= 1024: bursts after 0.1 s of idle (median of 3), and sustained, the second half of 0.4 s back to back. Every peer is compared
 with a float32 product of a corner first; one that is wrong or missing is left out.
 
-usage: gemm_w8a16.py --out FILE [--match START]... [--seconds S] [--compile] [--gemlite]
-(S: start no new case after that many seconds)
+usage: gemm_w8a16.py --out FILE [--match START]... [--seconds S] [--compile] [--gemlite] [--without-cublas]
+(S: start no new case after that many seconds; FILE is written after each case)
 """
 import argparse
 import json
@@ -85,6 +85,11 @@ def graph_ms(call, sets):
     return statistics.median(between_events(1, graph.replay) / calls for _ in range(9))
 
 
+def write(path, rows):
+    with open(path, "w") as f:
+        json.dump({"schema": 1, "gpu": torch.cuda.get_device_name(0), "torch": torch.__version__, "rows": rows}, f, indent=1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
@@ -92,6 +97,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--gemlite", action="store_true")
+    parser.add_argument("--without-cublas", action="store_true")
     options = parser.parse_args()
     begin, rows = time.monotonic(), []
     l2_bytes = torch.cuda.get_device_properties(0).L2_cache_size
@@ -101,7 +107,7 @@ def main():
             continue
         if time.monotonic() - begin > options.seconds:
             break
-        peers = [("cublas_bf16", make_bf16, bf16)]
+        peers = [] if options.without_cublas else [("cublas_bf16", make_bf16, bf16)]
         if options.compile:
             torch._dynamo.reset()
             compiled = torch.compile(weight_only, dynamic=False)
@@ -134,8 +140,7 @@ def main():
                 print(f"{name:<16} {impl:<14} {regime:<6.6} {1000 * ms:8.2f} us {tflops:5.0f} TF", flush=True)
             del inputs
             torch.cuda.empty_cache()
-    with open(options.out, "w") as f:
-        json.dump({"schema": 1, "gpu": torch.cuda.get_device_name(0), "torch": torch.__version__, "rows": rows}, f, indent=1)
+        write(options.out, rows)
 
 
 if __name__ == "__main__":
