@@ -162,6 +162,11 @@ def wait_for(file):
         time.sleep(0.05)
 
 
+def write(file, rows):
+    with open(file, "w") as f:
+        json.dump({"schema": 1, "gpu": torch.cuda.get_device_name(0), "torch": torch.__version__, "rows": rows}, f, indent=1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
@@ -209,14 +214,14 @@ def main():
                 print(f"{name:<18} {peer.impl:<14} {regime:<10.10} {1000 * ms:9.2f} us {tflops:7.0f} TOPS", flush=True)
             del inputs
             torch.cuda.empty_cache()
+        write(options.out, rows)
     m, n, k = AFTER
     for name, call in ops_after(m, n).items() if options.after else ():
         ms = burst_ms(between_events(3, call), call)
         rows.append({"op": "gemm_w8a8", "case": f"{m}x{n}x{k}/torch {name}", "shape": {"M": m, "N": n, "K": k}, "impl": "torch", "variant": name,
                      "ms": {"p50": ms}, "regime": "burst"})
         print(f"{m}x{n}x{k} {name:<20} {1000 * ms:9.2f} us", flush=True)
-    with open(options.out, "w") as f:
-        json.dump({"schema": 1, "gpu": torch.cuda.get_device_name(0), "torch": torch.__version__, "rows": rows}, f, indent=1)
+    write(options.out, rows)
 
 
 if __name__ == "__main__":
