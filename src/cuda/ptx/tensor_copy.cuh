@@ -38,7 +38,18 @@ __device__ __forceinline__ void load_box(void* to_shared, const CUtensorMap* map
       : "memory");
 #endif
 }
-// The same of data that nobody reads again soon: first to leave L2. (The hint is the value that createpolicy.fractional
+__device__ __forceinline__ void load_box(void* to_shared, const CUtensorMap* map, int c0, int c1, int c2,
+                                         int c3, int c4, uint64_t* barrier) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, "
+      "%5, %6}], [%7];" ::"r"(shared_address(to_shared)),
+      "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4), "r"(shared_address(barrier))
+      : "memory");
+#endif
+}
+
+// load_box of data that nobody reads again soon: first to leave L2. (The hint is the value that createpolicy.fractional
 // makes of L2::evict_first and a fraction of 1.)
 __device__ __forceinline__ void load_box_once(void* to_shared, const CUtensorMap* map, int3 at,
                                               uint64_t* barrier) {
@@ -50,22 +61,13 @@ __device__ __forceinline__ void load_box_once(void* to_shared, const CUtensorMap
       : "memory");
 #endif
 }
+
 // Asks for a box into L2.
 __device__ __forceinline__ void prefetch_box(const CUtensorMap* map, int3 at) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global [%0, {%1, %2, %3}];" ::"l"(map), "r"(at.x),
                "r"(at.y), "r"(at.z)
                : "memory");
-#endif
-}
-__device__ __forceinline__ void load_box(void* to_shared, const CUtensorMap* map, int c0, int c1, int c2,
-                                         int c3, int c4, uint64_t* barrier) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile(
-      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, "
-      "%5, %6}], [%7];" ::"r"(shared_address(to_shared)),
-      "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4), "r"(shared_address(barrier))
-      : "memory");
 #endif
 }
 
