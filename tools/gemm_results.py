@@ -146,7 +146,7 @@ def profile_rows(p: dict[str, float]) -> dict[str, str]:
             "DRAM read, written": f"{megabytes('dram__bytes_read.sum')}, {megabytes('dram__bytes_write.sum')}",
             "L2 to the multiprocessors, of it multicast": f"{megabytes(FROM_L2 + '.sum')}, {megabytes(FROM_L2 + '_mem_global_op_tma_ld_dest_multicast.sum')}",
             "L2: sectors read, written": f"{p['lts__t_sectors_op_read.sum'] / 1e6:.1f} M, {p['lts__t_sectors_op_write.sum'] / 1e6:.2f} M",
-            "L2: sectors a request, hit rate": f"{p['lts__t_sectors_srcunit_tex.sum'] / p['lts__t_requests_srcunit_tex.sum']:.2f} of 4, {p['lts__t_sector_hit_rate.pct']:.0f} %",
+            "L2: sectors a request, hit rate": f"{p['lts__t_sectors_srcunit_tex.sum'] / p['lts__t_requests_srcunit_tex.sum']:.2f}, {p['lts__t_sector_hit_rate.pct']:.0f} %",
             "L2: sectors asked for by its other half": f"{p['lts__t_sectors_srcunit_ltcfabric.sum'] / 1e6:.1f} M",
             "instructions of warps": f"{p['sm__inst_executed.sum']:,.0f}",
             "by pipe": shares(pipes, p["sm__inst_executed.sum"]),
