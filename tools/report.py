@@ -196,6 +196,16 @@ def summary(results: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def tokenizer_differential(path: Path) -> str:
+    """What tools/tokenizer_differential.py kept, a line a tokenizer."""
+    if not path.exists():
+        return "Not compared yet.\n"
+    lines = ["| tokenizer | strings | different | do not come back | `tokenizers` | seed | date, commit |", "|---|---:|---:|---:|---|---|---|"]
+    for name, c in json.loads(path.read_text())["tokenizers"].items():
+        lines.append(f"| {name} | {c['strings']:,} | {c['differences']} | {c.get('do_not_come_back', '')} | {c['package']} | {c['seed']} | {c['date']}, {c['commit']} |")
+    return "\n".join(lines) + "\n"
+
+
 # ---- plots -----------------------------------------------------------------------------------------------------------
 
 BAR, GAP, LEFT, WIDTH = 14, 10, 250, 420
@@ -257,6 +267,8 @@ def documents(root: Path) -> dict[Path, str]:
             text, drawings = python_results.documents(python, root / "docs/results")
             wanted.update(drawings)
             return text
+        if op == "tokenizer_differential":
+            return tokenizer_differential(root / "bench/results" / device / "tokenizer_differential.json")
         results = [r for r in by_device.get(device, []) if op in (None, r["op"])]
         if not results:
             return "Not measured yet.\n"

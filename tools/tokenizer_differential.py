@@ -8,6 +8,7 @@
 Strings draw from every plane and category of Unicode, white space, controls, digits, long runs, words, and the tokenizer's own
 added tokens. Special tokens are parsed and added in half of them. Texts are also decoded again: where the package gives the
 text back, octavo must, and --lossless asks for that on every string. Ends with 1 and the first differences when there are any.
+--out FILE keeps the counts: bench/results/cpu/tokenizer_differential.json is what docs/models.md shows.
 """
 import argparse
 import json
@@ -21,6 +22,7 @@ import threading
 import time
 import unicodedata
 
+import tokenizers
 from tokenizers import Tokenizer
 
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
@@ -135,7 +137,20 @@ def compare(options, path, seed):
         program.process.stdin.close()
     lossless = f", {not_back} do not come back" if options.lossless else ""
     print(f"{path}: {compared} strings, {different} differ{lossless}, {time.time() - start:.0f} s, seed {seed}", flush=True)
-    return different
+    return {"strings": compared, "differences": different, "seed": seed} | ({"do_not_come_back": not_back} if options.lossless else {})
+
+
+def head():
+    git = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, cwd=pathlib.Path(__file__).parent)
+    return git.stdout.strip()
+
+
+def keep(file, rows, commit):
+    """Adds rows {tokenizer: counts} to the file, each with what it was taken with."""
+    kept = json.loads(file.read_text())["tokenizers"] if file.exists() else {}
+    taken_with = {"package": tokenizers.__version__, "commit": commit, "date": time.strftime("%Y-%m-%d", time.gmtime())}
+    kept |= {name: counts | taken_with for name, counts in rows.items()}
+    file.write_text(json.dumps({"schema": 1, "tokenizers": dict(sorted(kept.items()))}, indent=1) + "\n")
 
 
 def bert_json(vocab):
@@ -147,6 +162,12 @@ def bert_json(vocab):
     return file
 
 
+def name_of(path):
+    """The folder that holds the file: gpt2-tokenizer; stories260K of stories260K/hf."""
+    folder = path if path.is_dir() else path.parent
+    return folder.parent.name if folder.name == "hf" else folder.name
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("tokenizers", nargs="+", type=pathlib.Path, help="folders, tokenizer.json files, or a vocab.txt of BERT")
@@ -154,9 +175,15 @@ def main():
     parser.add_argument("-n", type=int, default=20000, help="strings for each tokenizer")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--lossless", action="store_true", help="decode(encode(x)) must be x")
+    parser.add_argument("--out", type=pathlib.Path, help="a JSON file that the counts are added to")
     options = parser.parse_args()
-    paths = [bert_json(p) if p.name == "vocab.txt" else p for p in options.tokenizers]
-    sys.exit(1 if sum(compare(options, path, options.seed) for path in paths) else 0)
+    differences, commit = 0, head()
+    for path in options.tokenizers:
+        counts = compare(options, bert_json(path) if path.name == "vocab.txt" else path, options.seed)
+        differences += counts["differences"]
+        if options.out:
+            keep(options.out, {name_of(path): counts}, commit)
+    sys.exit(1 if differences else 0)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ inline constexpr int kTileRows = 2, kTileVectors = 4;
 inline constexpr int kStepGroups = 2;  // the even codes and the odd ones, as pairs of s16
 inline constexpr int64_t kPackCodes = 32, kPanelCodes = 16;
 inline constexpr int kPackRows = 4;
-inline constexpr int64_t kBlockRows = 256, kBlockCols = 512, kBlockDepth = 384;
+inline constexpr int64_t kBlockRows = 256, kBlockCols = 512, kBlockDepth = 256;
 inline constexpr int kStreamRows = 2;
 
 OCTAVO_INLINE I32 zero_int() { return _mm256_setzero_si256(); }
