@@ -86,6 +86,8 @@ __device__ __forceinline__ uint32_t first_row_of_warp() { return thread_index() 
 
 // ---- places in shared memory
 
+namespace {  // attention_int8_sm90.cuh has places of its own
+
 // Part `part` (16 bytes) of row `row`, so that a part of eight rows in turn lies in different banks.
 template <int kRowBytes>
 __device__ __forceinline__ uint32_t place_in_row(uint32_t row, uint32_t part) {
@@ -207,4 +209,5 @@ __device__ __forceinline__ void load_v(PortableShared<C>& shared, const Portable
     }
 }
 
+}  // namespace
 }  // namespace octavo
