@@ -73,7 +73,7 @@ std::vector<harness::Peer> peers(const harness::OpCase& c, const Context& ctx,
   if (size(1) == size(2) && size(3) == size(4)) {
     const auto made =
         std::make_shared<WholeCall>(std::vector{size(0), size(1), size(3), size(5)}, causal, ctx);
-    all.push_back({"attention_int8_floats", "f16", [made] { made->call(); }});
+    all.push_back({"octavo", fmt::format("{}, from f16", name_of(ctx.isa)), [made] { made->call(); }});
   }
   return all;
 }
