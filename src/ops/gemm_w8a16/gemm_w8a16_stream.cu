@@ -108,8 +108,8 @@ struct Turn {
 };
 
 // True in one lane, once `loaded` has arrived in all of them.
-// NOTE: an arrival at an mbarrier seems to overtake the loads from shared memory in front of it: sums that warps waited to
-// overwrite came out wrong in one launch of some ten (H200), so the arrival depends on what was loaded.
+// NOTE: nothing else keeps an arrival at an mbarrier behind the loads from shared memory in front of it: ptxas puts it where
+// their results are not there yet, and what they read may be overwritten first (H200).
 [[maybe_unused]] __device__ __forceinline__ bool one_lane_after(uint32_t loaded) {
   const uint32_t votes = __ballot_sync(~0u, loaded & 1);
   return static_cast<int>(threadIdx.x % 32) == 31 - __clz(static_cast<int>(votes | 1));
@@ -353,17 +353,20 @@ __device__ __forceinline__ void load_x(ChunkOfX& x, const StreamCall& call, int 
   }
 }
 
-// Of a stage, from the ring: [k / 64][token][64] in the 128-byte swizzle.
-[[maybe_unused]] __device__ __forceinline__ void read_x(ChunkOfX& x, int stage, const int8_t* box, int warp,
-                                                        int lane) {
+// Of a stage, from the ring: [k / 64][token][64] in the 128-byte swizzle. Returns a word of everything loaded.
+[[maybe_unused]] __device__ __forceinline__ uint32_t read_x(ChunkOfX& x, int stage, const int8_t* box,
+                                                            int warp, int lane) {
   const int token = lane / 4, part = lane % 4 * 2;
+  uint32_t loaded = 0;
 #pragma unroll
   for (int i = 0; i < kStepsOfStage; ++i) {
     const int8_t* row = box + (i * kWarps + warp) * (kFewTokens * 128) + token * 128;
     put(x[stage * kStepsOfStage + i], *reinterpret_cast<const uint4*>(row + (part ^ token) * 16),
         *reinterpret_cast<const uint4*>(row + ((part + 1) ^ token) * 16));
     make_operands(x[stage * kStepsOfStage + i]);
+    loaded ^= x[stage * kStepsOfStage + i][0] ^ x[stage * kStepsOfStage + i][4];
   }
+  return loaded;
 }
 
 // chains += a step of features g (upper) and g + 8 (lower) times x.
@@ -375,6 +378,8 @@ constexpr bool kTwoChains = std::is_same_v<T, BF16>;
 // A lane's codes of a step: of feature g and g + 8.
 struct StepCodes {
   uint4 upper, lower;
+
+  __device__ __forceinline__ uint32_t loaded() const { return upper.x ^ lower.x; }
 };
 
 template <class T>
@@ -450,9 +455,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     const uint32_t at_step = first_codes + static_cast<uint32_t>(slot * kStageBytes + step * kStepBytes);
     return StepCodes{ptx::load_shared(at_step), ptx::load_shared(at_step + 8 * 128)};
   };
-  const auto release = [&] {
-    __syncwarp();
-    if (lane == 0) ptx::mbarrier_arrive(&barriers.empty[turn.slot]);
+  const auto release_after = [&](uint32_t loaded) {
+    if (one_lane_after(loaded)) ptx::mbarrier_arrive(&barriers.empty[turn.slot]);
     turn.next(call.stages);
   };
   load_x<T>(x, call, k_begin, at, warp, lane);
@@ -465,8 +469,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       for (int stage = 0; stage < kStagesOfChunk; ++stage) {
         if (stage >= stages) continue;
         ptx::mbarrier_wait(&barriers.full[turn.slot], turn.phase);
-        read_x(x, stage, ring + turn.slot * kStageBytes, warp, lane);
-        release();
+        release_after(read_x(x, stage, ring + turn.slot * kStageBytes, warp, lane));
       }
     }
     float sums[2][4] = {};
@@ -479,7 +482,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       const StepCodes first = codes_of(turn.slot, 0), second = codes_of(turn.slot, 1);
       multiply<T>(sums, first, x0);
       multiply<T>(sums, second, x1);
-      release();
+      release_after(first.loaded() ^ second.loaded());
       end_stage<T>(sums);
     }
     is_first = false;
