@@ -280,10 +280,6 @@ __device__ __forceinline__ void consume(ManyShared<C>& shared, const ManyCall& c
 #pragma unroll
       for (int step = 0; step < 2; ++step) {
         convert<T>(a[step], shared.w[w.at], row, step, lane);
-        if (step == 1) {
-          __syncwarp();
-          if (lane == 0) ptx::mbarrier_arrive(&shared.w_empty[w.at]);
-        }
         ptx::mbarrier_wait(&shared.x_full[x.at], x.phase);
         const uint32_t tokens = ptx::tile_word(ptx::shared_address(shared.x[x.at]));
         ptx::wgmma_begin();
@@ -291,6 +287,8 @@ __device__ __forceinline__ void consume(ManyShared<C>& shared, const ManyCall& c
         for (int j = 0; j < 4; ++j)
           ptx::wgmma_f16_registers_k<T>(acc, a[step][j], ptx::advance_word(tokens, 32 * j), block | step | j);
         ptx::wgmma_commit();
+        // NOTE: behind wgmma, which has waited for the codes: an arrival in front of it overtakes the loads of them.
+        if (step == 1 && lane == 0) ptx::mbarrier_arrive(&shared.w_empty[w.at]);
         if (announces && 2 * block + step == call.lead - 1)
           ptx::named_barrier_arrive(kBothBarrier, 2 * kGroupThreads), announces = false;
         ptx::wgmma_wait<1>();
