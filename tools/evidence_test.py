@@ -159,6 +159,19 @@ class SassGate(unittest.TestCase):
             self.assertEqual(len(found), 1, found)
             self.assertIn(words, found[0])
 
+    def test_overtaken_loads(self):
+        load, arrival = self.kernel().instructions[0], "@!P0 SYNCS.ARRIVE.TRANS64.A1T0 RZ, [UR4+0x60], RZ"
+        waits = [("IADD3 R1, R7, R1, RZ",), ("IMMA.16832.S8.S8 R12, R4.ROW, R20.COL, R12",), ("VOTE.ANY R6, PT, P0",)]
+        loads = [("LDS.128 R4, [R2]",), ("LDSM.16.M88.4 R4, [R2]",), ("@P1 LDS.64 R6, [R2+0x10]",)]
+        for words in loads:
+            overtaken = (load, *words, "NOP", arrival, "EXIT")
+            self.assertIn("overtakes 1 loads", self.judge(self.kernel(instructions=overtaken))[0])
+            self.assertEqual(self.judge(self.kernel(instructions=(load, *words, *waits[0], *waits[1], arrival, "EXIT"))), [])
+        self.assertEqual(len(sass.overtaken_loads((*loads[0], "LDS R30, [R4]", *waits[2], arrival))), 1)
+        rule = {"op": "norm", "kernel": ".*", "later_arrival": True, "why": "w"}
+        allowed = {**self.BUDGET, "rules": [*self.BUDGET["rules"], rule]}
+        self.assertEqual(self.judge(self.kernel(instructions=(load, *loads[0], arrival)), budget=allowed), [])
+
     def test_missing(self):
         found = self.judge(self.kernel(), self.kernel(name="new<float>"))
         self.assertEqual(len(found), 1, found)

@@ -34,6 +34,34 @@ class Kernel:
         return sum(1 for text in self.instructions if operation.match(text))
 
 
+_SHARED_LOAD = re.compile(r"LDSM?\b(\S*) R(\d+),")
+_USES_GROUPS = re.compile(r"\w*(MMA|ST[GS])\b")  # R4 stands for R4 to R7
+
+
+def overtaken_loads(instructions: tuple[str, ...]) -> list[str]:
+    """Loads from shared memory whose results no instruction has waited for when an mbarrier gets an arrival behind them.
+
+    What that arrival gives away may be written before it is read. Read from top to bottom, without branches.
+    """
+    pending: dict[str, set[int]] = {}
+    found = []
+    for text in instructions:
+        operation = re.sub(r"^@!?U?P[0-9T]+ ", "", text)
+        registers = {int(r) for r in re.findall(r"\bR(\d+)\b", operation)}
+        if _USES_GROUPS.match(operation):
+            registers = {r + i for r in registers for i in range(4)}
+        load = _SHARED_LOAD.match(operation)
+        pending = {t: kept for t, kept in pending.items() if not kept & registers}
+        if load:
+            count = 4 if re.search(r"[.](128|M88[.]4)", load[1]) else 2 if re.search(r"[.](64|M88[.]2)", load[1]) else 1
+            pending[text] = set(range(int(load[2]), int(load[2]) + count))
+        elif operation.startswith("SYNCS.ARRIVE"):
+            found += [f"{t} in front of {text}" for t in pending]
+        elif text.startswith("EXIT"):
+            pending = {}
+    return found
+
+
 def cuobjdump() -> str:
     """The pinned disassembler in .venv, so that every machine reads the same text."""
     for path in sorted(ROOT.glob(".venv/lib/python3*/site-packages/nvidia/cu13/bin/cuobjdump")):

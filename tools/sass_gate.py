@@ -2,8 +2,9 @@
 """Every CUDA kernel, as compiled for each architecture of CI, keeps within sass_budget.json (design 6); needs no GPU.
 
   sass_gate.py [BUILD]       default build/cuda-ci. A kernel fails that spills (a stack, or STL/LDL), uses more registers than its
-                             budget, has no line in the budget, lacks what a rule requires or has what it forbids; so does a
-                             line of the budget whose kernel is gone.
+                             budget, has no line in the budget, lacks what a rule requires or has what it forbids, or where an
+                             arrival at an mbarrier overtakes loads from shared memory; so does a line of the budget whose
+                             kernel is gone.
   sass_gate.py --update      writes the figures of the budget; its rules are written by hand
   sass_gate.py --release [BUILD]   default build/cuda-86-89: sm_86 and sm_89, which have no budget but must not spill
 """
@@ -49,6 +50,10 @@ def judge_kernel(where: str, k: sass.Kernel, budget: int | None, rules: list[dic
     for rule in rules:
         found += [f"{where}: lacks {p}: {rule['why']}" for p in rule.get("require", []) if k.count(p) == 0]
         found += [f"{where}: {k.count(p)} instructions {p}: {rule['why']}" for p in rule.get("forbid", []) if k.count(p)]
+    overtaken = sass.overtaken_loads(k.instructions)
+    if overtaken and not any(rule.get("later_arrival") for rule in rules):
+        found.append(f"{where}: an arrival overtakes {len(overtaken)} loads from shared memory ({overtaken[0]}): "
+                     "let it depend on what they load, or say in a rule which later arrival gives their memory away")
     return found
 
 
