@@ -136,7 +136,9 @@ except KeyboardInterrupt:
     print("interrupted", flush=True)
 print(llm.generate("Once", max_tokens=3, seed=1).generated_tokens)
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # NOTE: what a shell starts in the background ignores SIGINT, and so does Python started by it.
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
